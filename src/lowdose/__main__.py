@@ -1,0 +1,5 @@
+"""`python -m lowdose`."""
+
+from lowdose.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""`lowdose train`: from a plan and scans to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lowdose.training.experiment import Watcher
+
+TEMPLATE = Path(__file__).parent / "templates" / "supervised.yaml"
+
+
+def train(
+    plan: Annotated[Path | None, typer.Argument(metavar="CONFIG.yaml", help="What to train on what.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, log, model.")] = None,
+    data: Annotated[Path, typer.Option(help="Folder that the paths of the plan are relative to.")] = Path(),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", help="Stop with a checkpoint after this long; then --resume.", min=0),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="Print a commented plan for a method and exit.")
+    ] = None,
+) -> None:
+    """Train a denoiser on your own scans and export it as a model folder."""
+    from lowdose.cli.terminal import give_up, refuse, say
+
+    if template is not None:
+        if template != TEMPLATE.stem:
+            refuse(f"--template {template}: unknown method; known is {TEMPLATE.stem}")
+        typer.echo(TEMPLATE.read_text(encoding="utf-8"), nl=False)
+        return
+    if plan is None or out is None:
+        refuse(
+            "give a plan and --out FOLDER; `lowdose train --template supervised` prints a plan to start from"
+        )
+    if not plan.is_file():
+        refuse(f"{plan}: not found; `lowdose train --template supervised` prints a plan to start from")
+    try:
+        from lowdose.training.experiment import train as run
+    except ModuleNotFoundError as error:
+        refuse(f"training needs {error.name}; install it with: pip install 'lowdose[train]'")
+    from lowdose.training.export import ParityError
+    from lowdose.training.plan import PlanError, read_plan
+
+    seconds = float("inf") if max_minutes is None else 60 * max_minutes
+    try:
+        folder = run(read_plan(plan), data, out, resume=resume, max_seconds=seconds, watcher=_watcher())
+    except PlanError as error:
+        refuse(str(error))
+    except (ParityError, OSError) as error:
+        give_up(str(error))
+    if folder is None:
+        say(f"time is up; go on with: lowdose train {plan} --out {out} --resume")
+    else:
+        say(f"model in {folder}; use it with: lowdose denoise INPUT OUTPUT --method {folder}")
+
+
+def _watcher() -> Watcher:
+    from lowdose.cli.terminal import say, warn
+    from lowdose.training.experiment import Watcher
+    from lowdose.training.loop import Progress
+
+    def on_progress(progress: Progress) -> None:
+        if progress.validation is None and progress.step % 100:
+            return
+        left = (progress.n_steps - progress.step) * progress.seconds_per_step / 60
+        checked = (
+            "" if progress.validation is None else f", validation {progress.validation:.4f} of the error left"
+        )
+        say(
+            f"step {progress.step}/{progress.n_steps}: loss {progress.loss:.4f}{checked}, "
+            f"{progress.seconds_per_step:.2f} s a step, about {left:.0f} min left"
+        )
+
+    return Watcher(
+        on_scan=lambda name, index, n: say(f"reading {name} ({index + 1} of {n})"),
+        on_left_out=lambda sentence: warn(f"left out: {sentence}"),
+        on_progress=on_progress,
+    )

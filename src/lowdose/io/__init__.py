@@ -1,0 +1,25 @@
+"""Everything that knows files: DICOM, NIfTI and zip in, derived series out."""
+
+from __future__ import annotations
+
+from lowdose.io.derivation import Derivation
+from lowdose.io.derived import write_derived
+from lowdose.io.header import SIMULATED
+from lowdose.io.origin import DicomOrigin, InputError, NiftiOrigin
+from lowdose.io.output import OutputError, Written
+from lowdose.io.survey import Case, Found, LeftAside, open_input
+
+__all__ = [
+    "SIMULATED",
+    "Case",
+    "Derivation",
+    "DicomOrigin",
+    "Found",
+    "InputError",
+    "LeftAside",
+    "NiftiOrigin",
+    "OutputError",
+    "Written",
+    "open_input",
+    "write_derived",
+]

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lowdose.denoising import ModelDenoiser
+from lowdose.models.card import bundled_models
+from lowdose.models.runtime import device_name
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> ModelDenoiser:
+    return ModelDenoiser(bundled_models()["ct-default"])
+
+
+def body(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
+    hu = np.where(y**2 + x**2 < 0.7, 40.0, -1000.0) + generator.normal(0, 25, shape)
+    return hu.astype(np.float32)[None, None]
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (61, 83), (1, 1), (8, 200), (511, 513)])
+def test_slices_of_any_size_come_back_in_their_size(denoiser, shape):
+    result = denoiser(body(shape))
+    assert result.shape == (1, 1, *shape)
+    assert result.dtype == np.float32
+    assert np.isfinite(result).all()
+
+
+def test_what_is_added_at_the_edge_does_not_reach_far(denoiser):
+    """Pixels farther from the edge than the network sees are the same in a slice and in a part of it."""
+    whole = body((264, 264))
+    part = whole[:, :, :259, :253]
+    assert np.abs(denoiser(part) - denoiser(whole)[:, :, :259, :253])[:, :, :180, :180].max() < 0.01
+
+
+def test_values_beyond_the_trained_range_pass_through(denoiser):
+    hu = body((64, 64))
+    hu[0, 0, 20:24, 30:34] = 12000.0
+    hu[0, 0, 5, 5] = -2000.0
+    result = denoiser(hu)
+    assert (result[0, 0, 20:24, 30:34] == 12000.0).all()
+    assert result[0, 0, 5, 5] == -2000.0
+
+
+def test_it_is_the_same_network_in_numpy_batches_of_any_size(denoiser):
+    images = np.concatenate([body((48, 56), seed) for seed in range(3)])
+    together = denoiser(images)
+    alone = np.concatenate([denoiser(image[None]) for image in images])
+    assert np.abs(together - alone).max() < 0.01
+
+
+def test_the_same_input_gives_the_same_bits(denoiser):
+    hu = body((120, 96))
+    assert denoiser(hu).tobytes() == denoiser(hu).tobytes()
+
+
+def test_the_device_has_a_name():
+    assert device_name().strip()

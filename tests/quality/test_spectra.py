@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lowdose.quality.spectra import (
+    RadialSpectrum,
+    detrended,
+    noise_power_spectrum,
+    radial_average,
+    radial_bins,
+)
+
+SIGMA = 20.0
+SQUARE = (0.7, 0.7)
+OBLONG = (0.5, 0.8)
+
+
+def white(n_regions: int, shape: tuple[int, int] = (32, 32), seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, SIGMA, (n_regions, *shape))
+
+
+def blurred(noise: np.ndarray, sigma_mm: float, spacing: tuple[float, float]) -> np.ndarray:
+    """Periodic noise with the transfer exp(-2 pi^2 s^2 f^2), exactly."""
+    f_y, f_x = (np.fft.fftfreq(n, d) for n, d in zip(noise.shape[1:], spacing, strict=True))
+    transfer = np.exp(-2 * np.pi**2 * sigma_mm**2 * (f_y[:, None] ** 2 + f_x[None, :] ** 2))
+    return np.fft.ifft2(np.fft.fft2(noise) * transfer).real
+
+
+def trends(shape: tuple[int, int]) -> np.ndarray:
+    y, x = np.mgrid[: shape[0], : shape[1]] / 10.0
+    return np.stack([500 + 0 * x, 30 * x - 12 * y, 7 * x * y, 40 * x**2 - 3 * y**2 + 2 * x - 80])
+
+
+@pytest.mark.parametrize("spacing", [SQUARE, OBLONG])
+def test_white_noise_is_flat_at_its_variance_times_the_pixel_area(spacing):
+    spectrum = radial_average(noise_power_spectrum(white(300), spacing), spacing)
+    expected = SIGMA**2 * spacing[0] * spacing[1]
+    assert spectrum.power[3:] == pytest.approx(expected, rel=0.05)
+    assert spectrum.power[3:].mean() == pytest.approx(expected, rel=0.01)
+
+
+def test_of_white_noise_the_circle_below_the_last_frequency_holds_its_share():
+    spectrum = radial_average(noise_power_spectrum(white(300), SQUARE), SQUARE)
+    share = np.pi * (spectrum.frequencies[-1] * SQUARE[0]) ** 2
+    assert spectrum.variance == pytest.approx(share * SIGMA**2, rel=0.03)
+    assert share == pytest.approx(np.pi / 4, rel=0.1)
+
+
+@pytest.mark.parametrize("spacing", [SQUARE, OBLONG])
+def test_blurred_noise_has_the_closed_form(spacing):
+    sigma_mm = 0.45
+    noise = blurred(white(300), sigma_mm, spacing)
+    spectrum = radial_average(noise_power_spectrum(noise, spacing), spacing)
+    gain = np.exp(-4 * np.pi**2 * sigma_mm**2 * spectrum.frequencies**2)
+    expected = SIGMA**2 * spacing[0] * spacing[1] * gain
+    assert spectrum.power[4:] == pytest.approx(expected[4:], rel=0.08)
+    assert gain[-1] < 0.1  # the blur reaches far enough to be seen
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (24, 40), (31, 17)])
+def test_the_power_adds_up_to_the_variance(shape):
+    noise = white(5, shape)
+    power = noise_power_spectrum(noise, OBLONG)
+    area = shape[0] * OBLONG[0] * shape[1] * OBLONG[1]
+    variances = (detrended(noise) ** 2).mean(axis=(1, 2))
+    assert power.shape == (5, *shape)
+    assert power.sum(axis=(1, 2)) / area == pytest.approx(variances, rel=1e-9)
+
+
+def test_slopes_and_bowls_are_no_noise():
+    noise = white(4, (24, 40))
+    plain, tilted = (noise_power_spectrum(image, OBLONG) for image in (noise, noise + trends((24, 40))))
+    assert tilted == pytest.approx(plain, rel=1e-6, abs=1e-6)
+    assert np.abs(detrended(trends((24, 40)))).max() < 1e-9
+    cubic = (np.mgrid[:24, :40][1] / 10.0) ** 3
+    assert detrended(cubic[None]).std() > 0.1
+
+
+def test_detrending_takes_six_degrees_of_freedom_from_white_noise():
+    shape = (12, 10)
+    left = (detrended(white(4000, shape)) ** 2).sum(axis=(1, 2)).mean() / SIGMA**2
+    assert left == pytest.approx(12 * 10 - 6, rel=0.01)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_wave_lies_at_its_frequency_in_each_direction(axis):
+    n, cycles = 40, 9
+    wave = 10 * np.cos(2 * np.pi * cycles * np.arange(n) / n)
+    image = np.broadcast_to(wave[:, None] if axis == 0 else wave[None, :], (n, n))
+    frequency = cycles / (n * OBLONG[axis])
+    spectrum = radial_average(noise_power_spectrum(image[None], OBLONG), OBLONG)
+    peak = spectrum.frequencies[spectrum.power.argmax()]
+    assert peak == pytest.approx(frequency, abs=0.5 * np.diff(spectrum.frequencies).max())
+
+
+@pytest.mark.parametrize(("shape", "spacing"), [((32, 32), SQUARE), ((24, 41), OBLONG)])
+def test_rings_hold_every_frequency_below_nyquist_once_and_not_the_origin(shape, spacing):
+    frequencies, members = radial_bins(shape, spacing)
+    count = np.zeros(shape, int)
+    for member in members:
+        np.add.at(count, member, 1)
+    f_y, f_x = (np.fft.fftfreq(n, d) for n, d in zip(shape, spacing, strict=True))
+    radius = np.hypot(f_y[:, None], f_x[None, :])
+    below = (radius < min(0.5 / spacing[0], 0.5 / spacing[1]) * (1 - 1e-9)) & (radius > 0)
+    assert np.array_equal(count[below], np.ones(below.sum()))
+    assert count[0, 0] == 0
+    assert count.max() == 1
+    assert (np.diff(frequencies) > 0).all()
+
+
+def test_numbers_of_a_curve_by_hand():
+    spectrum = RadialSpectrum(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 2.0]))
+    assert spectrum.mean_frequency == pytest.approx((1 + 2 + 6) / 4)
+    # Rings from 0 to 1.5, to 2.5 and to 3: areas pi times 2.25, 4 and 2.75.
+    assert spectrum.variance == pytest.approx(np.pi * (2.25 + 4 + 2 * 2.75))
+
+
+def test_the_mean_frequency_of_white_noise_is_half_of_nyquist_and_blur_lowers_it():
+    noise = white(40, (64, 64))
+    plain, soft = (
+        radial_average(noise_power_spectrum(image, SQUARE), SQUARE).mean_frequency
+        for image in (noise, blurred(noise, 0.5, SQUARE))
+    )
+    assert plain == pytest.approx(0.25 / 0.7, rel=0.05)
+    assert soft < 0.7 * plain

@@ -1,0 +1,233 @@
+"""The benchmarks measure what they say: each is held against numbers that can be worked out by hand."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+
+from lowdose.io import open_input
+from lowdose.physics.dose import simulate
+from lowdose.quality.noise_level import flat_soft_tissue, scan_noise_level
+from lowdose.scan import Scan
+from tests.io.ct_factory import ct_slice, save
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
+CHECKERBOARD = (np.indices((64, 64)).sum(axis=0) % 2 * 2 - 1).astype(np.int16)
+
+
+@pytest.fixture(autouse=True)
+def _scripts_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def script(name: str) -> Any:
+    return import_module(name)
+
+
+def series(folder: Path, *images: np.ndarray[Any, Any]) -> Path:
+    for z, hu in enumerate(images):
+        save(ct_slice(hu, z=3.0 * z, number=z + 1), folder / f"{z}.dcm")
+    return folder
+
+
+def test_red_cnn_has_its_published_size_and_keeps_the_matrix() -> None:
+    network = script("throughput").red_cnn()
+    assert sum(weights.numel() for weights in network.parameters()) == 1_848_865
+    assert sum(isinstance(layer, torch.nn.Conv2d) for layer in network.modules()) == 5
+    assert sum(isinstance(layer, torch.nn.ConvTranspose2d) for layer in network.modules()) == 5
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 1, 30, 34)).shape == (1, 1, 30, 34)
+
+
+def test_red_cnn_adds_its_input_before_the_last_relu() -> None:
+    network = script("throughput").red_cnn()
+    for weights in network.parameters():
+        torch.nn.init.zeros_(weights)
+    image = torch.linspace(-1, 1, 32 * 32).reshape(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(network(image), torch.relu(image))
+
+
+def test_throughput_takes_ratios_within_rounds_and_their_median() -> None:
+    throughput = script("throughput")
+    runs = [
+        throughput.Whole(0.2, 0.11, 2.0),
+        throughput.Whole(0.4, 0.24, 3.0),
+        throughput.Whole(0.1, 0.1, 1.0),
+    ]
+    found = throughput.findings(runs, [0.1, 0.2, 0.1], [8.0, 8.0, 8.0])
+    values = {finding.what: finding.value for finding in found}
+    assert values["slices/s, DICOM to DICOM, start-up included"] == pytest.approx(5.0)
+    assert values["steady time over inference alone"] == pytest.approx(1.1)
+    assert values["whole time over inference alone, start-up included"] == pytest.approx(2.0)
+    assert values["start-up, to the first slice written"] == 2.0
+    assert values["times as fast, DICOM to DICOM, as RED-CNN's inference"] == pytest.approx(40.0)
+    assert [finding.met for finding in found[:2]] == [False, True]
+
+
+def test_memory_grows_by_the_longest_over_the_shortest() -> None:
+    memory, usage = script("memory"), script("command").Usage
+    rows = [
+        ("denoise", 300, usage(0.0, 1.0, 500.0)),
+        ("denoise", 3000, usage(0.0, 1.0, 600.0)),
+        ("simulate", 300, usage(0.0, 1.0, 1501.0)),
+    ]
+    *peaks, growth = memory.findings(rows)
+    assert [peak.met for peak in peaks] == [True, True, False]
+    assert (growth.value, growth.met) == (pytest.approx(1.2), False)
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "met"),
+    [
+        (1.0, False, True),
+        (1.1, False, False),
+        (1.0, True, True),
+        (0.9, True, False),
+        (float("nan"), True, False),
+    ],
+)
+def test_a_target_is_met_up_to_its_own_value(value: float, at_least: bool, met: bool) -> None:
+    assert script("record").Finding("x", value, "", 1.0, at_least).met is met
+
+
+def test_a_finding_without_a_target_is_neither_met_nor_missed() -> None:
+    assert script("record").Finding("x", 1.0, "").met is None
+
+
+def test_the_phantom_series_is_one_scan_of_the_stated_noise(tmp_path: Path) -> None:
+    made = script("series")
+    made.write_series(tmp_path / "series", 3)
+    files = [pydicom.dcmread(path) for path in sorted((tmp_path / "series").iterdir())]
+    assert (
+        len({one.SOPInstanceUID for one in files})
+        == len({tuple(one.ImagePositionPatient) for one in files})
+        == 3
+    )
+    assert all(one.file_meta.MediaStorageSOPInstanceUID == one.SOPInstanceUID for one in files)
+    with open_input(tmp_path / "series") as found:
+        (case,) = found.cases
+        assert case.scan is not None
+        assert case.scan.shape == (3, 512, 512)
+        assert scan_noise_level(case.scan) == pytest.approx(made.NOISE_HU, rel=0.1)
+        hu = case.scan.read(1).hu
+        assert hu[flat_soft_tissue(hu)].mean() == pytest.approx(45, abs=1)
+
+
+def test_a_real_series_is_repeated_in_order_without_compression(tmp_path: Path) -> None:
+    source = series(tmp_path / "source", *(np.full((16, 16), value, np.int16) for value in (10, 20)))
+    for path in source.iterdir():
+        compressed = pydicom.dcmread(path)
+        compressed.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+        compressed.save_as(path)
+    script("series").write_series(tmp_path / "long", 5, like=source)
+    with open_input(tmp_path / "long") as found:
+        (case,) = found.cases
+        assert case.scan is not None
+        assert case.scan.hu[:, 0, 0].tolist() == [10, 20, 10, 20, 10]
+    last = pydicom.dcmread(tmp_path / "long" / "00005.dcm")
+    assert not last.file_meta.TransferSyntaxUID.is_compressed
+
+
+def test_a_command_that_fails_ends_the_benchmark_with_what_it_said(tmp_path: Path) -> None:
+    source = series(tmp_path / "source", np.zeros((16, 16), np.int16))
+    with pytest.raises(SystemExit, match="unknown method 'none'"):
+        script("command").run_lowdose("denoise", source, tmp_path / "out", "--method", "none")
+
+
+def test_the_second_computation_of_the_pairs_is_right(tmp_path: Path) -> None:
+    full = np.full((64, 64), 40, np.int16)
+    low = full + 8 * CHECKERBOARD
+    folders = (
+        series(tmp_path / "full", full, full),
+        series(tmp_path / "low", low, low),
+        series(tmp_path / "denoised", full + 2 * CHECKERBOARD, low + np.int16(6)),
+    )
+    rows = script("real_pairs").independent(*folders)
+    # The errors are 2 of 8, then the root of 8^2 + 6^2 of 8.
+    assert rows == [(pytest.approx(0.25), pytest.approx(0.0)), (pytest.approx(1.25), pytest.approx(6.0))]
+
+
+def test_identity_counts_every_value_that_differs(tmp_path: Path) -> None:
+    differs = script("identity").differs
+    hu = np.arange(256, dtype=np.int16).reshape(16, 16)
+    changed = hu.copy()
+    changed[3, 4] += 1
+    one = save(ct_slice(hu), tmp_path / "one.dcm")
+    assert differs(one, save(ct_slice(hu, number=2), tmp_path / "same.dcm")) == 0
+    assert differs(one, save(ct_slice(changed), tmp_path / "changed.dcm")) == 1
+    assert differs(one, save(ct_slice(hu, RescaleSlope=2), tmp_path / "scaled.dcm")) == 256
+
+
+def test_identity_compares_each_file_with_its_own_source(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    source = series(tmp_path / "scan", *rng.integers(-1000, 1000, (3, 16, 24)).astype(np.int16))
+    (row,), n_left = script("identity").compare(source)
+    assert n_left == 0
+    assert (row["data_set"], row["slices"], row["values"], row["different"]) == ("scan", 3, 3 * 16 * 24, 0)
+
+
+def test_a_simulation_held_against_itself_is_perfect() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:128, :128] - 63.5
+    hu = np.where(np.hypot(y, x) < 55, 40.0, -1000.0) + rng.normal(0, 10, (3, 128, 128))
+    full = Scan.from_array(hu, spacing=(3.0, 1.5, 1.5))
+    simulator = script("simulator")
+    numbers = simulator.measured(full, simulate(full, 0.25, seed=1), 0.25, range(1, 2))
+    assert all(row["simulated_sd_hu"] == row["real_sd_hu"] > 10 for row in numbers["slices"])
+    assert numbers["misplaced_power"] == 0.0
+    other = simulator.measured(full, simulate(full, 0.1, seed=1), 0.25, range(1, 2))
+    # Quantum noise goes with 1 / fraction - 1: three times against nine times the variance.
+    ratios = [row["simulated_sd_hu"] / row["real_sd_hu"] for row in other["slices"]]
+    assert ratios == pytest.approx([3**-0.5] * 3, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("licence", "gpl"),
+    [
+        ("GPL-3.0-only", True),
+        ("MIT AND AGPL-3.0-or-later", True),
+        ("GNU General Public License v3 (GPLv3)", True),
+        ("GNU Affero General Public License v3", True),
+        ("LGPL-2.1-or-later", False),
+        ("GNU Lesser General Public License v3 (LGPLv3)", False),
+        ("BSD-3-Clause AND GPL-3.0-or-later WITH GCC-exception-3.1", False),
+        ("MIT", False),
+    ],
+)
+def test_gpl_is_told_from_what_may_be_shipped(licence: str, gpl: bool) -> None:
+    assert script("install").is_gpl(licence) is gpl
+
+
+def test_the_size_on_disk_counts_a_file_once(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "one").write_bytes(np.random.default_rng(0).bytes(10**6))
+    before = script("install").size_mb(tmp_path)
+    (tmp_path / "two").hardlink_to(tmp_path / "folder" / "one")
+    assert before == pytest.approx(1.0, abs=0.1)
+    assert script("install").size_mb(tmp_path) == before
+
+
+def test_the_readme_shows_the_committed_results() -> None:
+    run = script("run")
+    page = run.README.read_text(encoding="utf-8")
+    assert run.with_results(page, run.as_markdown(run.records())) == page, "benchmarks/run.py --table"
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_results_name_no_place_on_the_machine_that_made_them(path: Path) -> None:
+    assert re.findall(r"(?<![\w.>)])(?:/[\w.-]+){2,}|\b[A-Z]:\\\\", path.read_text(encoding="utf-8")) == []
+
+
+def test_the_readme_says_what_every_script_is_for() -> None:
+    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    missing = [path.name for path in BENCHMARKS.glob("*.py") if f"`{path.name}" not in page]
+    assert missing == []

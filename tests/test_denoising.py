@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from lowdose.denoising import (
+    METHOD_SUMMARIES,
+    DenoisingError,
+    Identity,
+    MethodError,
+    check_method,
+    denoise,
+    make_denoiser,
+    model_folder,
+)
+from lowdose.filters import FILTERS
+from lowdose.models.card import bundled_models
+from lowdose.provenance import Step
+from lowdose.scan import Scan, read_ahead
+
+
+class Halving:
+    """Halves HU, and records what it was shown."""
+
+    def __init__(self, context: int = 0) -> None:
+        self.context = context
+        self.seen: list[np.ndarray] = []
+
+    def __call__(self, hu: np.ndarray) -> np.ndarray:
+        self.seen.append(hu.copy())
+        return hu[:, self.context : self.context + 1] / 2
+
+    def describe(self) -> Step:
+        return Step("halving")
+
+
+@pytest.fixture
+def scan() -> Scan:
+    generator = np.random.default_rng(0)
+    hu = generator.integers(-900, 900, (5, 17, 23)).astype(np.float32)
+    padding = np.zeros(hu.shape, bool)
+    padding[:, :3, :4] = True
+    hu[padding] = -2000
+    return Scan.from_array(hu, padding=padding)
+
+
+def test_identity_gives_every_value_bit_for_bit(scan):
+    assert denoise(scan, Identity()).hu.tobytes() == scan.hu.tobytes()
+
+
+def test_strength_blends_linearly(scan):
+    valid = ~np.stack([slice_.padding for slice_ in scan])
+    for strength in (0.0, 0.3, 1.0):
+        blended = denoise(scan, Halving(), strength).hu
+        assert blended[valid] == pytest.approx(scan.hu[valid] * (1 - strength / 2), abs=1e-3)
+    assert denoise(scan, Halving(), 0.0).hu.tobytes() == scan.hu.tobytes()
+
+
+def test_padding_is_kept_and_never_shown(scan):
+    halving = Halving()
+    result = denoise(scan, halving).read(0)
+    assert (result.hu[:3, :4] == -2000).all()
+    assert result.padding.tobytes() == scan.read(0).padding.tobytes()
+    assert (halving.seen[0][0, 0, :3, :4] == -1000).all()
+
+
+def test_neighbours_are_given_in_order_and_repeated_at_the_ends(scan):
+    halving = Halving(context=1)
+    result = denoise(scan, halving)
+    result.read(0)
+    result.read(2)
+    stacks = [seen[0][:, 5:] for seen in halving.seen]
+    hu = scan.hu[:, 5:]
+    assert np.array_equal(stacks[0], hu[[0, 0, 1]])
+    assert np.array_equal(stacks[1], hu[[1, 2, 3]])
+
+
+def test_values_that_are_no_image_never_become_one(scan):
+    class Broken(Halving):
+        def __call__(self, hu: np.ndarray) -> np.ndarray:
+            return np.full_like(hu, np.nan)
+
+    with pytest.raises(DenoisingError, match="slice 3"):
+        denoise(scan, Broken()).read(3)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_a_strength_outside_zero_to_one_is_refused(scan, strength):
+    with pytest.raises(ValueError, match="strength"):
+        denoise(scan, Identity(), strength)
+
+
+def test_the_history_says_what_was_done(scan):
+    step = denoise(scan, Halving(), 0.5).history[-1]
+    assert step == Step("halving", {"strength": 0.5})
+
+
+def test_reading_ahead_changes_nothing_and_reads_each_slice_once(scan):
+    reads: list[int] = []
+
+    def read(z: int):
+        reads.append(z)
+        return scan.read(z)
+
+    counted = scan.with_slices(read, Step("count"))
+    assert read_ahead(counted).hu.tobytes() == scan.hu.tobytes()
+    assert reads == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("method", [*FILTERS, *bundled_models()])
+def test_every_method_lowers_noise_and_keeps_the_mean(method):
+    generator = np.random.default_rng(1)
+    flat = np.full((2, 96, 104), 40.0)
+    noise = gaussian_filter(generator.standard_normal(flat.shape), (0, 0.7, 0.7))
+    noisy = Scan.from_array(flat + 30 * noise / noise.std(), spacing=(3.0, 0.8, 0.8))
+    result = denoise(noisy, make_denoiser(method, noisy)).hu
+    assert result.std() < 0.85 * noisy.hu.std()
+    assert abs(result.mean() - noisy.hu.mean()) < 1.0
+
+
+def test_every_filter_has_its_line():
+    assert set(METHOD_SUMMARIES) == {*FILTERS, "identity"}
+
+
+def test_unknown_methods_and_settings_are_named():
+    with pytest.raises(MethodError, match=r"unknown method 'magic'.*gaussian"):
+        model_folder("magic")
+    with pytest.raises(MethodError, match="median has no setting radius; it has noise, size_px"):
+        check_method("median", {"radius": 3.0})
+    with pytest.raises(MethodError, match="identity has no settings"):
+        check_method("identity", {"noise": 3.0})
+
+
+def test_a_folder_without_a_card_is_no_model(tmp_path: Path):
+    with pytest.raises(MethodError, match="unknown method"):
+        make_denoiser(str(tmp_path), Scan.from_array(np.zeros((1, 4, 4))))

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lowdose.cli.train import TEMPLATE
+from lowdose.training.loop import Schedule
+from lowdose.training.plan import PlanError, read_plan
+
+SMALLEST = """\
+name: mine
+version: "1"
+summary: A sentence.
+network: {name: residual-unet}
+schedule: {n_steps: 5}
+sources:
+  - {name: chest, path: chest, licence: in-house, citation: in-house}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def changed(folder: Path, **changes) -> Path:
+    content = yaml.safe_load(SMALLEST)
+    for key, value in changes.items():
+        place = content
+        *above, last = key.split("__")
+        for name in above:
+            place = place[int(name) if name.isdigit() else name]
+        place[last] = value
+    return written(folder, yaml.safe_dump(content))
+
+
+def test_the_template_is_a_plan():
+    plan = read_plan(TEMPLATE)
+    assert (plan.method, plan.name, plan.version) == ("supervised", "my-denoiser", "1")
+    assert plan.network.sizes == {"width": 32, "blocks": [2, 1, 2]}
+    assert plan.schedule.n_steps == 20000
+    assert plan.sources[0].validation_patients == ("patient-07",)
+    assert plan.sources[1].path == Path("abdomen/scan-1")
+
+
+def test_what_is_left_out_has_its_default(tmp_path):
+    plan = read_plan(written(tmp_path, SMALLEST))
+    assert (plan.dose_gain, plan.patch, plan.offset_hu, plan.scale_hu) == (4.0, 80, 0.0, 500.0)
+    assert (plan.sources[0].patients, plan.sources[0].split, plan.sources[0].weight) == (
+        "one",
+        "training",
+        1.0,
+    )
+    assert plan.schedule.schedule() == Schedule(5, 12, 1e-3, 200, 0.998, 500, 250, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"schedule__steps": 5}, "schedule.steps"),
+        ({"sources__0__paht": "x"}, "sources.0.paht"),
+        ({"schedule__n_steps": "many"}, "schedule.n_steps"),
+        ({"schedule__n_steps": 0}, "schedule.n_steps"),
+        ({"dose_gain": 1}, "dose_gain"),
+        ({"patch": 20}, "patch"),
+        ({"scale_hu": -1}, "scale_hu"),
+        ({"method": "magic"}, "method"),
+        ({"name": "My Denoiser"}, "name"),
+        ({"name": "../elsewhere"}, "name"),
+        ({"version": "1\u00b2"}, "version"),
+        ({"sources": []}, "sources"),
+        ({"sources__0__split": "test"}, "sources.0.split"),
+        ({"sources__0__weight": 0}, "sources.0.weight"),
+        ({"sources__0__validation_patients": ["a"]}, "sources.0"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path, changes, place):
+    path = changed(tmp_path, **changes)
+    with pytest.raises(PlanError) as caught:
+        read_plan(path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{path}: {place}: ")
+    assert "lowdose train --template supervised" in sentence
+    assert "\n" not in sentence
+
+
+def test_a_plan_without_training_data_is_refused(tmp_path):
+    with pytest.raises(PlanError, match="no source has split 'training'"):
+        read_plan(changed(tmp_path, sources__0__split="validation"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"name: [1, 2\nschedule: {", "not a YAML file"),
+        (b"name: \xff\xfe", "not a YAML file"),
+        (b"name: \x00", "not a YAML file"),
+        (b"", "the plan: "),
+        (b"just a sentence", "the plan: "),
+        (b"- a\n- b\n", "the plan: "),
+        (b"summary: !!python/object/apply:os.getcwd []\n", "not a YAML file"),
+    ],
+)
+def test_what_is_no_plan_is_one_sentence(tmp_path, content, reason):
+    path = tmp_path / "plan.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PlanError) as caught:
+        read_plan(path)
+    assert str(caught.value).startswith(f"{path}: {reason}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_plan_is_one_sentence(tmp_path):
+    with pytest.raises(PlanError, match=r"nothing\.yaml: cannot be read \(No such file"):
+        read_plan(tmp_path / "nothing.yaml")
+    with pytest.raises(PlanError, match="cannot be read"):
+        read_plan(tmp_path)
