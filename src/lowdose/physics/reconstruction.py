@@ -56,7 +56,10 @@ def fbp(geometry: Geometry, grid: ImageGrid, sinogram: Image, apodisation: Apodi
     centre = np.float32((geometry.n_channels - 1) / 2)
     spacing = np.float32(grid.spacing[0]), np.float32(grid.spacing[1])
     if isinstance(geometry, FanBeam):
-        radius, step = np.float32(geometry.source_to_axis), np.float32(1.0 / geometry.channel_step)
+        radius, step = (
+            np.float32(geometry.source_to_axis),
+            np.float32(1.0 / (geometry.channel_spacing / geometry.source_to_detector)),
+        )
         _back_project_fan(filtered, image, cosines, sines, spacing, centre, step, radius)
         image *= np.float32(2 * np.pi / geometry.n_views)
     else:
@@ -74,10 +77,10 @@ def _ramp(geometry: Geometry, apodisation: Apodisation) -> NDArray[np.float32]:
     odd = n % 2 == 1
     kernel = np.zeros(n_padded)
     if isinstance(geometry, FanBeam):
-        angle = n[odd] * geometry.channel_step
-        kernel[0] = 1 / (8 * geometry.channel_step**2)
+        angle = n[odd] * (geometry.channel_spacing / geometry.source_to_detector)
+        kernel[0] = 1 / (8 * (geometry.channel_spacing / geometry.source_to_detector) ** 2)
         kernel[odd] = -0.5 / (np.pi * np.sin(angle)) ** 2
-        kernel *= geometry.channel_step
+        kernel *= geometry.channel_spacing / geometry.source_to_detector
     else:
         kernel[0] = 1 / (4 * geometry.channel_spacing**2)
         kernel[odd] = -1 / (np.pi * n[odd] * geometry.channel_spacing) ** 2
