@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -58,3 +62,22 @@ def test_the_same_input_gives_the_same_bits(denoiser):
 
 def test_the_device_has_a_name():
     assert device_name().strip()
+
+
+def test_parallel_loops_do_not_run_on_the_threads_of_the_network(tmp_path):
+    program = """
+import lowdose, openvino, numpy, numba
+openvino.Core().available_devices
+@numba.njit(parallel=True)
+def total(values):
+    sum = 0.0
+    for index in numba.prange(values.size):
+        sum += values[index]
+    return sum
+total(numpy.ones(100))
+print(numba.threading_layer())
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ran.stdout.strip() != "tbb", ran.stderr
+    assert ran.returncode == 0
