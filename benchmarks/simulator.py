@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pairs import data_set, open_pair
 from record import Finding, write
 
-from lowdose.physics.calibration import flat_regions
+from lowdose.physics.flat_regions import flat_regions
 from lowdose.physics.dose import simulate
 from lowdose.quality.noise_level import flat_soft_tissue
 from lowdose.quality.spectra import RadialSpectrum, noise_power_spectrum, radial_average

@@ -21,6 +21,7 @@ TESTED_ELSEWHERE = {
     **dict.fromkeys(
         ("report/content.py", "report/page.py", "report/pixels.py", "report/tables.py"), "test_report.py"
     ),
+    "report/simulation.py": "cli/test_simulate.py",
 }
 """Modules without a test file of their own, where they are tested, and why."""
 

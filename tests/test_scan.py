@@ -5,13 +5,14 @@ import gc
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lowdose.provenance import Step
-from lowdose.scan import Scan, Slice, read_ahead
+from lowdose.scan import Scan, Slice, in_step, read_ahead
 
 
 @pytest.fixture
@@ -146,3 +147,30 @@ def test_a_fault_is_raised_at_its_own_slice_and_the_others_go_on(scan):
     with pytest.raises(OSError, match="slice 2 is gone"):
         ahead.read(2)
     assert np.array_equal(ahead.read(3).hu, scan.hu[3])
+
+
+def test_scans_in_step_are_never_more_than_a_slice_apart():
+    at = [0, 0]
+    apart = []
+
+    def watched(k):
+        def read(z):
+            at[k] = z
+            apart.append(abs(at[0] - at[1]))
+            time.sleep(0.002 * k)
+            return Slice(np.zeros((1, 1), np.float32), np.zeros((1, 1), bool))
+
+        return replace(Scan.from_array(np.zeros((20, 1, 1)), spacing=(1, 1, 1)), read=read)
+
+    scans, _ = in_step([watched(0), watched(1)])
+    with ThreadPoolExecutor(2) as readers:
+        list(readers.map(lambda scan: [scan.read(z) for z in range(20)], scans))
+    assert at == [19, 19]
+    assert max(apart) <= 1
+
+
+def test_scans_in_step_run_on_alone_when_one_has_failed():
+    scan = Scan.from_array(np.zeros((3, 1, 1)), spacing=(1, 1, 1))
+    (first, _), alone = in_step([scan, scan])
+    alone()
+    assert [first.read(z).hu.shape for z in range(3)] == [(1, 1)] * 3

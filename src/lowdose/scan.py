@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from threading import Lock
+from threading import Barrier, BrokenBarrierError, Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,12 @@ class Acquisition:
     body_part: str | None = None
     tube_current: tuple[float | None, ...] | None = None
     """mA of every slice"""
+    exposure: tuple[float | None, ...] | None = None
+    """mAs of every slice"""
+    source_to_detector: float | None = None
+    """mm"""
+    source_to_axis: float | None = None
+    """mm"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,3 +143,22 @@ def read_ahead(scan: Scan, depth: int = 2) -> Scan:
         return wanted.result()
 
     return replace(scan, read=read)
+
+
+def in_step(scans: Sequence[Scan]) -> tuple[tuple[Scan, ...], Callable[[], None]]:
+    """The same scans, each to be read in order by a thread of its own, none more than a slice ahead.
+
+    So what they share for one slice needs to be there once. The function that comes with them lets all run on
+    alone; call it when one has failed and will read no more.
+    """
+    together = Barrier(len(scans))
+
+    def waiting(scan: Scan) -> Scan:
+        def read(z: int) -> Slice:
+            with suppress(BrokenBarrierError):
+                together.wait()
+            return scan.read(z)
+
+        return replace(scan, read=read)
+
+    return tuple(waiting(scan) for scan in scans), together.abort

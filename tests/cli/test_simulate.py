@@ -92,10 +92,10 @@ def test_where_no_noise_can_be_measured_it_is_told_what_is_assumed(tmp_path):
         )
     outcome = lowdose("simulate", tmp_path / "in", tmp_path / "out", "--dose", "0.5", "--json")
     assert outcome.status == 0
-    assert "note: Chest 3.0: too little flat soft tissue to measure its noise" in outcome.err
+    assert "note: Chest 3.0: There is too little flat soft tissue with noise" in outcome.err
     parameters = outcome.json["cases"][0]["history"][0]["parameters"]
     assert parameters["noise_of_the_scan_hu"] is None
-    assert f"{parameters['photons_per_ray']} photons a ray are assumed" in outcome.err
+    assert f"{parameters['photons_per_ray']} photons a ray and the pure ramp are assumed" in outcome.err
 
 
 def test_padding_stays_padding(tmp_path):
@@ -117,3 +117,63 @@ def test_slices_may_be_small(tmp_path, side):
     outcome = lowdose("simulate", source, tmp_path / "out", "--dose", "0.25")
     assert outcome.status == 0
     assert stored_hu(tmp_path / "out").shape == (1, side, side)
+
+
+def test_a_ladder_of_doses_holds_what_each_dose_alone_gives(series, quarter, tmp_path):
+    outcome = lowdose(
+        *("simulate", series, tmp_path / "out", "--dose", "0.25", "--dose", "0.5", "--seed", "3", "--json")
+    )
+    assert outcome.status == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dose-0.25", "dose-0.5", "run.json"]
+    assert np.array_equal(stored_hu(tmp_path / "out" / "dose-0.25"), stored_hu(quarter))
+    assert [Path(case["output"]).name for case in outcome.json["cases"]] == ["dose-0.5", "dose-0.25"]
+    noise = [
+        centre(stored_hu(tmp_path / "out" / f"dose-{dose}") - stored_hu(series)).std() for dose in (0.25, 0.5)
+    ]
+    assert noise[0] / noise[1] == pytest.approx(np.sqrt(3.0), rel=0.1)
+
+
+def test_a_ladder_needs_a_folder(series, tmp_path):
+    outcome = lowdose("simulate", series, tmp_path / "out.nii", "--dose", "0.25", "--dose", "0.5")
+    assert outcome.status == 2
+    assert "named as one file for 2 doses" in outcome.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dose_of_a_ladder_that_cannot_be_written_does_not_hold_up_the_other(series, tmp_path):
+    (tmp_path / "out" / "dose-0.5").mkdir(parents=True)
+    (tmp_path / "out" / "dose-0.5" / "mine.txt").write_text("kept")
+    outcome = lowdose("simulate", series, tmp_path / "out", "--dose", "0.25", "--dose", "0.5")
+    assert outcome.status != 0
+    assert (tmp_path / "out" / "dose-0.5" / "mine.txt").read_text() == "kept"
+
+
+def test_the_report_stands_beside_the_series_and_says_what_was_found(series, tmp_path):
+    assert lowdose("simulate", series, tmp_path / "out", "--dose", "0.25", "--report").status == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    for said in ("Noise by frequency", "Noise by direction", "Reconstruction kernel", "flat regions"):
+        assert said in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_report_of_a_scan_without_noise_says_what_is_assumed(tmp_path):
+    save(ct_slice(np.full((40, 40), -1000, np.int16)), tmp_path / "in" / "1.dcm")
+    assert lowdose("simulate", tmp_path / "in", tmp_path / "out", "--dose", "0.5", "--report").status == 0
+    assert "photons and kernel are assumed" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_scanner_can_be_named_or_written(series, tmp_path):
+    own = tmp_path / "ours.yaml"
+    own.write_text("geometry: {kind: parallel, views: 180, channels: 200, channel_spacing_mm: 2}")
+    for wanted, name in (("ge-lightspeed", "ge-lightspeed"), (str(own), "ours")):
+        outcome = lowdose(
+            *("simulate", series, tmp_path / name, "--dose", "0.5", "--scanner", wanted, "--json")
+        )
+        assert outcome.json["cases"][0]["history"][0]["parameters"]["scanner"] == name
+
+
+def test_an_unknown_scanner_is_wrong_use(series, tmp_path):
+    outcome = lowdose("simulate", series, tmp_path / "out", "--dose", "0.5", "--scanner", "ufo")
+    assert outcome.status == 2
+    assert "unknown scanner 'ufo'" in outcome.error
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,16 @@ PARALLEL = ParallelBeam(n_views=360, n_channels=365, channel_spacing=1.0)
 FAN = FanBeam(
     n_views=480, n_channels=400, channel_spacing=2.0, source_to_axis=595.0, source_to_detector=1085.6
 )
-GEOMETRIES = {"parallel": PARALLEL, "fan": FAN}
+GEOMETRIES: dict[str, Geometry] = {
+    "parallel": PARALLEL,
+    "parallel, offset": replace(PARALLEL, channel_shift=0.25),
+    "fan": FAN,
+    "fan, offset": replace(FAN, channel_shift=0.25),
+    "flat fan": replace(FAN, detector="flat"),
+    "flat fan, offset": replace(FAN, detector="flat", channel_shift=-0.25),
+    "short fan": replace(FAN, scan_angle=np.deg2rad(240)),
+    "short flat fan, offset": replace(FAN, scan_angle=4.5, detector="flat", channel_shift=0.25),
+}
 GRID = ImageGrid((224, 224), (1.3, 1.3))
 
 

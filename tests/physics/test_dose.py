@@ -1,15 +1,19 @@
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
-from lowdose.physics.calibration import DEFAULT_ELECTRONIC
-from lowdose.physics.dose import relative_tube_current, simulate
+from lowdose.physics.calibration import relative_tube_current
+from lowdose.physics.dose import dose_simulator, simulate, simulate_ladder
 from lowdose.physics.noise import missing_variance
+from lowdose.physics.scanner import Scanner
 from lowdose.quality.spectra import noise_power_spectrum, radial_average
 from lowdose.scan import Acquisition, Scan
 from lowdose.units import WATER_MU_PER_MM
 from tests.physics.phantoms import FAN, GRID, disc, noisy_water
 
 PHOTONS = 1.5e5
+ELECTRONIC = 8.0
+SCANNER = Scanner("test", "a fan beam", FAN, photons=1e5, electronic=ELECTRONIC)
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +31,22 @@ def test_the_full_dose_is_the_scan_bit_for_bit(water):
 
 @pytest.mark.parametrize("fraction", [0.5, 0.25, 0.1])
 def test_the_noise_grows_with_the_inverse_root_of_the_dose(water, fraction):
-    low = simulate(water, fraction, seed=1, geometry=FAN)
+    low = simulate(water, fraction, seed=1, scanner=SCANNER)
     ratio = low.hu[CENTRE].std() / water.hu[CENTRE].std()
     counts = np.float32(PHOTONS * np.exp(-WATER_MU_PER_MM * 2 * 110))
-    added = missing_variance(counts, fraction, DEFAULT_ELECTRONIC) * counts
+    added = missing_variance(counts, fraction, ELECTRONIC) * counts
     assert ratio == pytest.approx(np.sqrt(1 + added), rel=0.06)
     assert ratio > 0.97 * fraction**-0.5
 
 
 def test_the_mean_stays(water):
-    low = simulate(water, 0.25, seed=1, geometry=FAN)
+    low = simulate(water, 0.25, seed=1, scanner=SCANNER)
     difference = low.hu[:, disc(GRID, 100.0) == 1] - water.hu[:, disc(GRID, 100.0) == 1]
     assert abs(difference.mean()) < 0.3
 
 
 def test_the_added_noise_has_the_scans_own_spectrum(water):
-    low = simulate(water, 0.25, seed=1, geometry=FAN)
+    low = simulate(water, 0.25, seed=1, scanner=SCANNER)
     own, added = (
         radial_average(noise_power_spectrum(noise[CENTRE], GRID.spacing), GRID.spacing, n_bins=10)
         for noise in (water.hu, low.hu - water.hu)
@@ -52,8 +56,8 @@ def test_the_added_noise_has_the_scans_own_spectrum(water):
 
 
 def test_slices_are_independent_and_reproducible(water):
-    low, again = (simulate(water, 0.25, seed=1, geometry=FAN) for _ in range(2))
-    other = simulate(water, 0.25, seed=2, geometry=FAN)
+    low, again = (simulate(water, 0.25, seed=1, scanner=SCANNER) for _ in range(2))
+    other = simulate(water, 0.25, seed=2, scanner=SCANNER)
     noise = [low.read(z).hu - water.read(z).hu for z in (0, 1)]
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.03
     assert again.read(5).hu.tobytes() == low.read(5).hu.tobytes()
@@ -65,7 +69,7 @@ def test_padding_is_not_touched(water):
     padding = np.zeros(hu.shape, bool)
     padding[:, :20] = True
     hu[padding] = -2000
-    low = simulate(Scan.from_array(hu, spacing=water.spacing, padding=padding), 0.25, seed=1, geometry=FAN)
+    low = simulate(Scan.from_array(hu, spacing=water.spacing, padding=padding), 0.25, seed=1, scanner=SCANNER)
     assert (low.hu[padding] == -2000).all()
     assert low.read(0).padding.tobytes() == padding[0].tobytes()
 
@@ -75,26 +79,49 @@ def test_noise_is_stronger_along_the_longer_axis():
     y, x = np.mgrid[-111.5:112:1, -111.5:112:1]
     ellipse = np.where((x / 105) ** 2 + (y / 45) ** 2 < 1, 0.0, -1000.0)
     scan = Scan.from_array(np.repeat(ellipse[None], 4, axis=0), spacing=(2.0, 1.3, 1.3))
-    noise = simulate(scan, 0.1, seed=0, geometry=FAN).hu - scan.hu
+    noise = simulate(scan, 0.1, seed=0, scanner=SCANNER).hu - scan.hu
     power = noise_power_spectrum(noise[:, 92:132, 92:132], (1.3, 1.3)).mean(axis=0)
     along_y, along_x = power[1:8, 0].sum(), power[0, 1:8].sum()
     assert along_y > 2 * along_x
 
 
-def test_tube_current_modulates_the_noise(water):
+@pytest.mark.parametrize("header", [(50.0, 50.0, 50.0, 200.0, 200.0, 200.0), None])
+def test_noise_follows_the_tube_current_whether_the_header_tells_or_not(header):
+    shares = np.array([0.4, 1.6])
+    parts = [noisy_water(photons=PHOTONS * share, n_slices=3).hu for share in shares]
+    scan = Scan.from_array(
+        np.concatenate(parts), spacing=(2.0, *GRID.spacing), acquisition=Acquisition(tube_current=header)
+    )
+    low = simulate(scan, 0.25, seed=1, scanner=SCANNER)
+    weak, strong = (
+        np.mean([(low.read(z).hu - scan.read(z).hu)[CENTRE[1:]].var() for z in part])
+        for part in ((0, 1, 2), (3, 4, 5))
+    )
+    counts = PHOTONS * np.exp(-WATER_MU_PER_MM * 2 * 110) * shares
+    expected = missing_variance(counts, 0.25, ELECTRONIC)
+    assert weak / strong == pytest.approx(expected[0] / expected[1], rel=0.2)
+
+
+def test_a_header_that_contradicts_the_noise_is_overruled_by_it(water):
     current = Acquisition(tube_current=(50.0, 50.0, 50.0, 200.0, 200.0, 200.0))
     scan = Scan.from_array(water.hu, spacing=water.spacing, acquisition=current)
-    low = simulate(scan, 0.25, seed=1, geometry=FAN)
-    weak, strong = ((low.read(z).hu - scan.read(z).hu)[72:152, 72:152].var() for z in (0, 5))
-    counts = PHOTONS * np.exp(-WATER_MU_PER_MM * 2 * 110) * np.array([0.4, 1.6])
-    expected = missing_variance(counts, 0.25, DEFAULT_ELECTRONIC)
-    assert weak / strong == pytest.approx(expected[0] / expected[1], rel=0.15)
+    low = simulate(scan, 0.25, seed=1, scanner=SCANNER)
+    weak, strong = ((low.read(z).hu - scan.read(z).hu)[CENTRE[1:]].var() for z in (0, 5))
+    assert weak / strong == pytest.approx(1.0, abs=0.15)
 
 
-def test_tube_current_that_is_not_known_everywhere_is_not_used(water):
-    current = Acquisition(tube_current=(50.0, None, 50.0, 200.0, 200.0, 0.0))
-    scan = Scan.from_array(water.hu, spacing=water.spacing, acquisition=current)
-    assert relative_tube_current(scan) == (1.0,) * 6
+@pytest.mark.parametrize(
+    ("current", "exposure", "expected"),
+    [
+        ((50.0, None, 50.0, 0.0), None, (1.0, 1.0, 1.0, 1.0)),
+        ((50.0, 50.0, 150.0, 150.0), (1.0, 2.0, 3.0, 4.0), (0.5, 0.5, 1.5, 1.5)),
+        ((50.0, None, 50.0, 50.0), (1.0, 3.0, 1.0, 3.0), (0.5, 1.5, 0.5, 1.5)),
+        (None, None, (1.0, 1.0, 1.0, 1.0)),
+    ],
+)
+def test_tube_current_is_used_where_it_is_known_everywhere(current, exposure, expected):
+    acquisition = Acquisition(tube_current=current, exposure=exposure)
+    assert relative_tube_current(acquisition, 4) == expected
 
 
 def test_starved_rays_get_no_more_noise_than_a_logarithm_can_hold():
@@ -102,12 +129,68 @@ def test_starved_rays_get_no_more_noise_than_a_logarithm_can_hold():
     hu = np.where(disc(GRID, 100.0) > 0, 0.0, -1000.0)
     rod = np.where(disc(GRID, 8.0, (30.0, 20.0)) > 0, 20000.0, hu)
     plain, starved = (
-        simulate(Scan.from_array(image[None], spacing=(2.0, 1.3, 1.3)), 0.25, seed=0, geometry=FAN).hu - image
+        simulate(Scan.from_array(image[None], spacing=(2.0, 1.3, 1.3)), 0.25, seed=0, scanner=SCANNER).hu
+        - image
         for image in (hu, rod)
     )
     far = disc(GRID, 15.0, (-60.0, -40.0)) == 1
     assert plain[0][far].std() < starved[0][far].std() < 40 * plain[0][far].std()
     assert np.abs(starved).max() < 20000
+
+
+def test_a_ladder_of_doses_is_what_each_dose_is_by_itself(water):
+    """One calibration and one projection serve all doses, and change none of them."""
+    ladder = simulate_ladder(water, [0.5, 0.25], seed=1, scanner=SCANNER)
+    for fraction, low in zip((0.5, 0.25), ladder, strict=True):
+        alone = simulate(water, fraction, seed=1, scanner=SCANNER)
+        assert low.read(2).hu.tobytes() == alone.read(2).hu.tobytes()
+        assert low.history == alone.history
+
+
+def test_noise_against_dose_has_a_slope_of_minus_one_half(water):
+    """log SD of the added noise plus the scan's own, over log dose, without electronic noise."""
+    quiet = Scanner("quiet", "a fan beam", FAN, photons=1e5, electronic=0.0)
+    doses = np.array([1.0, 0.5, 0.25, 0.125])
+    own = np.array([water.hu[CENTRE].std()])
+    scans = simulate_ladder(water, doses[1:], seed=1, scanner=quiet)
+    deviations = np.concatenate([own, [scan.hu[CENTRE].std() for scan in scans]])
+    slope = np.polyfit(np.log(doses), np.log(deviations), 1)[0]
+    assert slope == pytest.approx(-0.5, abs=0.02)
+
+
+def test_half_of_a_half_is_a_quarter(water):
+    """Noise of two steps down has the distribution of one step."""
+    quiet = Scanner("quiet", "a fan beam", FAN, photons=1e5, electronic=0.0)
+    once = simulate(water, 0.25, seed=1, scanner=quiet)
+    twice = simulate(simulate(water, 0.5, seed=2, scanner=quiet), 0.5, seed=3, scanner=quiet)
+    first, second = (scan.hu[CENTRE] - water.hu[CENTRE] for scan in (once, twice))
+    assert second.std() == pytest.approx(first.std(), rel=0.04)
+    spread = [noise[:, ::6, ::6].ravel() / noise.std() for noise in (first, second)]
+    assert ks_2samp(*spread).pvalue > 0.01
+    spectra = [
+        radial_average(noise_power_spectrum(noise, GRID.spacing), GRID.spacing, n_bins=8)
+        for noise in (first, second)
+    ]
+    assert spectra[1].mean_frequency == pytest.approx(spectra[0].mean_frequency, rel=0.03)
+
+
+def test_what_limits_a_simulation_is_said():
+    whole = np.where(disc(GRID, 100.0) > 0, 0.0, -1000.0)
+    metal = np.where(disc(GRID, 8.0, (30.0, 20.0)) > 0, 8000.0, whole)
+    wide = np.zeros_like(whole)
+    said = [
+        " ".join(
+            dose_simulator(
+                Scan.from_array(image[None], spacing=(2.0, 1.3, 1.3)), seed=0, scanner=SCANNER
+            ).notes
+        )
+        for image in (whole, metal, wide)
+    ]
+    assert "too little flat soft tissue" in said[0]
+    assert "Metal in 1 of 1" in said[1]
+    assert "Metal" not in said[0]
+    assert "beyond the image in 1 of 1" in said[2]
+    assert "beyond the image" not in said[1]
 
 
 @pytest.mark.parametrize("fraction", [0.0, -1.0, 1.5, float("nan")])

@@ -4,11 +4,14 @@ fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import typer
@@ -18,10 +21,23 @@ from lowdose.denoising import DenoisingError, MethodError
 from lowdose.io import Case, Derivation, InputError, OutputError, open_input, write_derived
 from lowdose.io.output import check_output, explained
 from lowdose.provenance import CaseRecord, Run
-from lowdose.scan import Scan, read_ahead
+from lowdose.scan import Scan, in_step, read_ahead
 
-Process = Callable[[Scan], tuple[Scan, Derivation]]
-"""What a command does to one scan: the derived scan, and how its header says so."""
+
+@dataclass(frozen=True)
+class Product:
+    """A derived scan, how its header says so, and its folder among several products of one scan."""
+
+    scan: Scan
+    derivation: Derivation
+    folder: str = ""
+
+
+Process = Callable[[Scan], Product | Sequence[Product]]
+"""What a command does to one scan. Several products are written slice by slice together."""
+
+Report = Callable[[Scan, Path], None]
+"""Writes a page about what was done to one scan, in or beside its output."""
 
 _FAILURES = (InputError, OutputError, DenoisingError, MemoryError)
 _FILE_ENDINGS = (".nii", ".nii.gz", ".dcm")
@@ -38,7 +54,7 @@ class Job:
     json: bool = False
 
 
-def run_cases(job: Job, process: Process) -> Run:
+def run_cases(job: Job, process: Process, report: Report | None = None) -> Run:
     """Process every CT series of the input; `run.json` beside the output; exit status 1 if a case failed."""
     started = datetime.now(UTC)
     check_places(job.output, [job.source])
@@ -48,8 +64,9 @@ def run_cases(job: Job, process: Process) -> Run:
                 say(f"left aside: {item.source}: {item.reason}")
             destinations = _destinations(found.cases, job.output)
             records = [
-                _one_case(case, destination, process)
+                record
                 for case, destination in zip(found.cases, destinations, strict=True)
+                for record in _one_case(case, destination, process, report)
             ]
             left_aside = [{"source": item.source, "reason": item.reason} for item in found.left_aside]
     except InputError as error:
@@ -87,39 +104,83 @@ def finish(run: Run) -> None:
         raise typer.Exit(SOME_FAILED)
 
 
-def _one_case(case: Case, output: Path, process: Process) -> CaseRecord:
+def _one_case(case: Case, output: Path, process: Process, report: Report | None) -> list[CaseRecord]:
+    """A record of every product of one case, or of what kept it from having any."""
     record = CaseRecord(case.name, case.source)
     if case.scan is None:
         complain(str(case.error))
-        return replace(record, error=str(case.error))
+        return [replace(record, error=str(case.error))]
     for note in case.scan.notes:
         warn(f"{case.name}: {note}")
     try:
-        derived, derivation = process(read_ahead(case.scan))
-        for note in derived.notes[len(case.scan.notes) :]:
-            warn(f"{case.name}: {note}")
-        with progress(case.name, len(derived)) as advance:
-            written = write_derived(read_ahead(derived), output, derivation, on_slice=lambda _z: advance())
+        made = process(read_ahead(case.scan))
     except MethodError as error:
         refuse(str(error))
     except _FAILURES as error:
-        sentence = str(error) or f"{case.name}: not enough memory"
-        complain(sentence)
-        return replace(record, error=sentence, notes=case.scan.notes)
-    for note in written.notes:
+        return [_failed(record, case.scan, error)]
+    products = [made] if isinstance(made, Product) else list(made)
+    for note in dict.fromkeys(n for one in products for n in one.scan.notes[len(case.scan.notes) :]):
         warn(f"{case.name}: {note}")
-    say(f"{case.name}: written to {written.path}")
-    return replace(
-        record,
-        output=str(written.path),
-        notes=(*derived.notes, *written.notes),
-        history=derived.history,
-        facts={
+    records = _written(record, case.scan, products, output)
+    if report is not None and all(one.error is None for one in records):
+        try:
+            report(case.scan, output)
+        except _FAILURES as error:
+            complain(f"{case.name}: the series are kept, but there is no report: {error}")
+    return records
+
+
+def _written(record: CaseRecord, scan: Scan, products: list[Product], output: Path) -> list[CaseRecord]:
+    """Write all products slice by slice together, with a thread for each where there are several."""
+    scans, alone = in_step([product.scan for product in products])
+    stopped = Event()
+
+    def write(product: Product, taken: Scan, advance: Callable[[], None]) -> CaseRecord:
+        def on_slice(_z: int) -> None:
+            if stopped.is_set():
+                raise KeyboardInterrupt
+            advance()
+
+        place = output / product.folder if product.folder else output
+        try:
+            written = write_derived(taken, place, product.derivation, on_slice=on_slice)
+        except _FAILURES as error:
+            return _failed(record, scan, error)
+        finally:
+            alone()
+        facts = {
             "slices": written.n_slices,
             "clipped_pixels": written.n_clipped,
             "series_uid": written.series_uid,
-        },
-    )
+        }
+        notes = (*product.scan.notes, *written.notes)
+        return replace(
+            record, output=str(written.path), notes=notes, history=product.scan.history, facts=facts
+        )
+
+    with progress(record.case, sum(len(product.scan) for product in products)) as advance:
+        if len(products) == 1:
+            records = [write(products[0], read_ahead(scans[0]), advance)]
+        else:
+            with ThreadPoolExecutor(len(products)) as writers:
+                try:
+                    records = list(writers.map(write, products, scans, repeat(advance)))
+                except BaseException:
+                    stopped.set()
+                    alone()
+                    raise
+    for product, done in zip(products, records, strict=True):
+        if done.error is None:
+            for note in done.notes[len(product.scan.notes) :]:
+                warn(f"{record.case}: {note}")
+            say(f"{record.case}: written to {done.output}")
+    return records
+
+
+def _failed(record: CaseRecord, scan: Scan, error: BaseException) -> CaseRecord:
+    sentence = str(error) or f"{record.case}: not enough memory"
+    complain(sentence)
+    return replace(record, error=sentence, notes=scan.notes)
 
 
 def _destinations(cases: tuple[Case, ...], output: Path) -> list[Path]:

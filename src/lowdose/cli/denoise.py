@@ -26,7 +26,7 @@ def denoise(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary on standard output.")] = False,
 ) -> None:
     """Denoise every CT series of INPUT into a derived series of its own in OUTPUT."""
-    from lowdose.cli.cases import Job, finish, run_cases
+    from lowdose.cli.cases import Job, Product, finish, run_cases
     from lowdose.cli.derivations import denoising_derivation
     from lowdose.cli.terminal import refuse
     from lowdose.denoising import (
@@ -37,7 +37,6 @@ def denoise(
         make_denoiser,
         model_folder,
     )
-    from lowdose.io import Derivation
     from lowdose.models.card import ModelError, load_card
     from lowdose.scan import Scan
 
@@ -51,9 +50,9 @@ def denoise(
     except (MethodError, ModelError) as error:
         refuse(str(error))
 
-    def process(scan: Scan) -> tuple[Scan, Derivation]:
+    def process(scan: Scan) -> Product:
         denoiser = make_denoiser(method, scan, chosen)
-        return denoise(scan, denoiser, strength), denoising_derivation(denoiser, strength)
+        return Product(denoise(scan, denoiser, strength), denoising_derivation(denoiser, strength))
 
     options = {"input": source, "output": output, "method": method, "strength": strength, "settings": chosen}
     finish(run_cases(Job("denoise", source, output, options, as_json), process))

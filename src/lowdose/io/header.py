@@ -47,7 +47,8 @@ _NOT_A_SCAN = frozenset(_COMPUTED.split())
 _KEYWORDS = """
     SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID Modality Manufacturer SeriesDescription
     ManufacturerModelName DerivationCodeSequence PatientID BodyPartExamined ScanOptions SliceThickness KVP
-    XRayTubeCurrent ConvolutionKernel StudyInstanceUID SeriesInstanceUID SeriesNumber AcquisitionNumber
+    XRayTubeCurrent Exposure DistanceSourceToDetector DistanceSourceToPatient ConvolutionKernel
+    StudyInstanceUID SeriesInstanceUID SeriesNumber AcquisitionNumber
     ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID TemporalPositionIdentifier
     NominalPercentageOfCardiacPhase
     SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated
@@ -100,6 +101,10 @@ class SeriesFacts:
     manufacturer: str | None
     model: str | None
     body_part: str | None
+    source_to_detector: float | None
+    """mm"""
+    source_to_axis: float | None
+    """mm; scanners write it as the distance from source to patient"""
     lossy: bool
     burned_in: bool
 
@@ -117,6 +122,8 @@ class SliceHeader:
     """Centre of the first pixel, LPS, mm."""
     tube_current: float | None
     """mA"""
+    exposure: float | None
+    """mAs"""
     offset: int
     length: int | None
     deflated: bool
@@ -189,6 +196,7 @@ def _slice_header(
         pool.setdefault(pixel_format, pixel_format),
         position,
         elements.number("XRayTubeCurrent"),
+        elements.number("Exposure"),
         pixels.offset,
         pixels.length,
         pixels.deflated,
@@ -287,6 +295,12 @@ def _description(elements: _Elements, dataset: FileDataset) -> str:
         return one_line(elements.text("SeriesDescription"), 64)
 
 
+def _distance(elements: _Elements, keyword: str) -> float | None:
+    """A distance in mm; zero and below are as good as absent."""
+    value = elements.number(keyword)
+    return value if value is not None and value > 0 else None
+
+
 def _series_facts(elements: _Elements, dataset: FileDataset) -> SeriesFacts:
     series_uid, study_uid = elements.text("SeriesInstanceUID"), elements.text("StudyInstanceUID")
     if not series_uid:
@@ -326,6 +340,8 @@ def _series_facts(elements: _Elements, dataset: FileDataset) -> SeriesFacts:
         one_line(elements.text("Manufacturer"), 64) or None,
         one_line(elements.text("ManufacturerModelName"), 64) or None,
         one_line(elements.text("BodyPartExamined"), 64) or None,
+        _distance(elements, "DistanceSourceToDetector"),
+        _distance(elements, "DistanceSourceToPatient"),
         lossy == "01" or (syntax in LOSSY and lossy != "00"),
         elements.text("BurnedInAnnotation") == "YES",
     )

@@ -287,6 +287,7 @@ def _acquisition(headers: Sequence[SliceHeader]) -> Acquisition:
     facts = {header.facts: None for header in headers}
     first = headers[0].facts
     currents = tuple(header.tube_current for header in headers)
+    exposures = tuple(header.exposure for header in headers)
     return Acquisition(
         kvp=first.kvp if len({one.kvp for one in facts}) == 1 else None,
         kernel=first.kernel,
@@ -295,4 +296,7 @@ def _acquisition(headers: Sequence[SliceHeader]) -> Acquisition:
         slice_thickness=first.slice_thickness,
         body_part=first.body_part,
         tube_current=currents if any(current is not None for current in currents) else None,
+        exposure=exposures if any(exposure is not None for exposure in exposures) else None,
+        source_to_detector=first.source_to_detector,
+        source_to_axis=first.source_to_axis,
     )

@@ -6,164 +6,314 @@ sampled in space, so that the mean of the image is right; the equiangular fan ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
 
 import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from lowdose.physics.cores import ALL_CORES
 from lowdose.physics.geometry import FanBeam, Geometry, ImageGrid
+from lowdose.physics.lanes import LANES, add_between
+from lowdose.physics.redundancy import is_displaced, redundancy_weights
+from lowdose.physics.symmetry import orbits
 
 Image = NDArray[np.float32]
-Apodisation = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Floats = NDArray[np.float64]
+Apodisation = Callable[[Floats], Floats]
 """Gain of the reconstruction kernel over the pure ramp at spatial frequencies in 1/mm, at the rotation
 axis.
 """
 
 
-def ram_lak(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+def ram_lak(frequencies: Floats) -> Floats:
     """The pure ramp, cut at the detector's Nyquist frequency."""
     return np.ones_like(frequencies)
 
 
+def rectangle(cutoff: float) -> Apodisation:
+    """The pure ramp up to `cutoff` in 1/mm, nothing beyond."""
+    return _window(cutoff, np.ones_like)
+
+
+def shepp_logan(cutoff: float) -> Apodisation:
+    """A sinc window, 2 / pi at `cutoff` in 1/mm and nothing beyond."""
+    return _window(cutoff, lambda share: np.sinc(share / 2))
+
+
+def cosine(cutoff: float) -> Apodisation:
+    """A cosine window that reaches zero at `cutoff` in 1/mm."""
+    return _window(cutoff, lambda share: np.cos(np.pi / 2 * share))
+
+
+def hamming(cutoff: float) -> Apodisation:
+    """A Hamming window, 0.08 at `cutoff` in 1/mm and nothing beyond."""
+    return _window(cutoff, lambda share: 0.54 + 0.46 * np.cos(np.pi * share))
+
+
 def hann(cutoff: float) -> Apodisation:
     """A Hann window that reaches zero at `cutoff` in 1/mm."""
+    return _window(cutoff, lambda share: 0.5 + 0.5 * np.cos(np.pi * share))
 
-    def gain(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(frequencies < cutoff, 0.5 + 0.5 * np.cos(np.pi * frequencies / cutoff), 0.0)
 
-    return gain
+APODISATIONS: Mapping[str, Callable[[float], Apodisation]] = MappingProxyType(
+    {
+        "ram-lak": rectangle,
+        "shepp-logan": shepp_logan,
+        "cosine": cosine,
+        "hamming": hamming,
+        "hann": hann,
+    }
+)
+"""Windows by name, each made for a cut-off frequency in 1/mm at the axis: `nyquist(geometry)` or a share of
+it."""
+
+
+def _window(cutoff: float, gain: Apodisation) -> Apodisation:
+    if not cutoff > 0:
+        raise ValueError(f"the cut-off frequency is {cutoff:g} 1/mm; it must be positive")
+    return lambda frequencies: np.where(frequencies <= cutoff, gain(frequencies / cutoff), 0.0)
+
+
+def nyquist(geometry: Geometry) -> float:
+    """The highest frequency that one view samples, in 1/mm at the axis."""
+    return 0.5 / geometry.sampling_at_axis
+
+
+def field_of_view(geometry: Geometry) -> float:
+    """Radius in mm of the disc around the axis whose lines are all measured."""
+    near, far = sorted(np.abs(geometry.channel_offsets[[0, -1]]))
+    return float(far if isinstance(geometry, FanBeam) and is_displaced(geometry) else near)
 
 
 def fbp(geometry: Geometry, grid: ImageGrid, sinogram: Image, apodisation: Apodisation = ram_lak) -> Image:
     """Reconstruct `sinogram` `[view, channel]` of line integrals on `grid`, float32 `[y, x]` in 1/mm.
 
-    Linear interpolation between channels; pixels outside the measured field are built from the views that saw
-    them.
+    Linear interpolation between channels; pixels outside the field of view are built from the views that saw
+    them. ValueError if the sinogram has another shape or values that are not finite, or if the scan is too
+    short for its fan.
     """
-    if sinogram.shape != (geometry.n_views, geometry.n_channels):
-        expected = (geometry.n_views, geometry.n_channels)
+    values = _checked(geometry, sinogram) * _ray_weights(geometry)
+    if isinstance(geometry, FanBeam) and is_displaced(geometry):
+        geometry, values = _centred(geometry, values)
+    groups = orbits(geometry, grid)
+    filtered = groups.gathered(_filtered(values, _response(geometry, apodisation)), n_beyond=2)
+    angles = geometry.view_angles[groups.views[:, 0]]
+    cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    y, x = (_pixel_places(n, spacing) for n, spacing in zip(grid.shape, grid.spacing, strict=True))
+    image = np.zeros((*grid.shape, LANES), np.float32)
+    with ALL_CORES:
+        _back_project(filtered, image, cosines, sines, y, x, *_channel_map(geometry))
+    return groups.combined(image)
+
+
+def _checked(geometry: Geometry, sinogram: Image) -> Image:
+    expected = (geometry.n_views, geometry.n_channels)
+    if sinogram.shape != expected:
         raise ValueError(f"the sinogram is {sinogram.shape}; this geometry measures {expected}")
     values = np.asarray(sinogram, dtype=np.float32)
-    if isinstance(geometry, FanBeam):
-        weights = geometry.source_to_axis * np.cos(geometry.channel_angles)
-        values = values * weights.astype(np.float32)
-    filtered = _filtered(values, _ramp(geometry, apodisation))
-    image = np.zeros(grid.shape, np.float32)
-    angles = geometry.view_angles
-    cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-    centre = np.float32((geometry.n_channels - 1) / 2)
-    spacing = np.float32(grid.spacing[0]), np.float32(grid.spacing[1])
-    if isinstance(geometry, FanBeam):
-        radius, step = (
-            np.float32(geometry.source_to_axis),
-            np.float32(1.0 / (geometry.channel_spacing / geometry.source_to_detector)),
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        n_bad = int(np.count_nonzero(~np.isfinite(values)))
+        raise ValueError(
+            f"{n_bad} of {values.size} line integrals are not finite: rays that counted no photon have no "
+            "logarithm, so raise every count to at least one before it, or fill these rays in"
         )
-        _back_project_fan(filtered, image, cosines, sines, spacing, centre, step, radius)
-        image *= np.float32(2 * np.pi / geometry.n_views)
+    return values
+
+
+@lru_cache(maxsize=8)
+def _ray_weights(geometry: Geometry) -> Image:
+    """What every ray is multiplied by before the filter, broadcasting to `[view, channel]`."""
+    if not isinstance(geometry, FanBeam):
+        return np.full((1, 1), np.pi / geometry.n_views, np.float32)
+    weights = redundancy_weights(geometry)
+    if not geometry.is_short:
+        weights = weights[:1]
+    scale = geometry.scan_angle / geometry.n_views * geometry.source_to_axis
+    if geometry.detector == "flat":
+        scale *= geometry.source_to_axis
+    return (weights * scale * np.cos(geometry.channel_angles)).astype(np.float32)
+
+
+def _centred(geometry: FanBeam, values: Image) -> tuple[FanBeam, Image]:
+    """A detector as far on both sides of the axis, zero where there was none.
+
+    What the filter spreads beyond the near end of a displaced detector belongs to the image.
+    """
+    missing = round(2 * abs(geometry.channel_shift))
+    before, shift = (missing, -missing / 2) if geometry.channel_shift > 0 else (0, missing / 2)
+    whole = replace(
+        geometry,
+        n_channels=geometry.n_channels + missing,
+        channel_shift=geometry.channel_shift + shift,
+    )
+    return whole, np.pad(values, ((0, 0), (before, missing - before)))
+
+
+def _response(geometry: Geometry, apodisation: Apodisation) -> Image:
+    """Frequency response of the apodised ramp for rows padded so that their ends do not meet."""
+    n_channels = geometry.n_channels
+    n_padded = 2 * scipy.fft.next_fast_len(n_channels, real=True)
+    n = np.arange(1, n_channels, 2)
+    if isinstance(geometry, FanBeam) and geometry.detector == "arc":
+        spacing = geometry.channel_spacing / geometry.source_to_detector
+        distances = np.sin(n * spacing)
     else:
-        step = np.float32(1.0 / geometry.channel_spacing)
-        _back_project_parallel(filtered, image, cosines, sines, spacing, centre, step)
-        image *= np.float32(np.pi / geometry.n_views)
-    return image
-
-
-def _ramp(geometry: Geometry, apodisation: Apodisation) -> NDArray[np.float32]:
-    """Frequency response `[frequency]` of the apodised ramp for rows padded to a power of two."""
-    n_padded = scipy.fft.next_fast_len(2 * geometry.n_channels, real=True)
-    n = np.arange(n_padded)
-    n = np.minimum(n, n_padded - n).astype(np.float64)
-    odd = n % 2 == 1
+        spacing = geometry.sampling_at_axis
+        distances = n * spacing
     kernel = np.zeros(n_padded)
-    if isinstance(geometry, FanBeam):
-        angle = n[odd] * (geometry.channel_spacing / geometry.source_to_detector)
-        kernel[0] = 1 / (8 * (geometry.channel_spacing / geometry.source_to_detector) ** 2)
-        kernel[odd] = -0.5 / (np.pi * np.sin(angle)) ** 2
-        kernel *= geometry.channel_spacing / geometry.source_to_detector
-    else:
-        kernel[0] = 1 / (4 * geometry.channel_spacing**2)
-        kernel[odd] = -1 / (np.pi * n[odd] * geometry.channel_spacing) ** 2
-        kernel *= geometry.channel_spacing
+    kernel[0] = 1 / (4 * spacing)
+    kernel[n] = kernel[-n] = -spacing / (np.pi * distances) ** 2
     frequencies = scipy.fft.rfftfreq(n_padded, d=geometry.sampling_at_axis)
     response = scipy.fft.rfft(kernel).real * apodisation(frequencies)
     return np.asarray(response, dtype=np.float32)
 
 
-def _filtered(sinogram: Image, response: NDArray[np.float32]) -> Image:
+def _filtered(sinogram: Image, response: Image) -> Image:
     n_channels = sinogram.shape[1]
     n_padded = 2 * (len(response) - 1)
     spectrum = scipy.fft.rfft(sinogram, n=n_padded, axis=1, workers=-1)
     spectrum *= response
-    rows: Image = scipy.fft.irfft(spectrum, n=n_padded, axis=1, workers=-1)[:, :n_channels]
-    return np.ascontiguousarray(rows, dtype=np.float32)
+    rows: Image = scipy.fft.irfft(spectrum, n=n_padded, axis=1, workers=-1, overwrite_x=True)
+    return rows[:, :n_channels]
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
-def _back_project_parallel(filtered, image, cosines, sines, spacing, centre, per_mm):  # type: ignore[no-untyped-def]
-    n_y, n_x = image.shape
-    n_views, n_channels = filtered.shape
-    for row in numba.prange(n_y):
-        y = np.float32(row - (n_y - 1) / 2) * spacing[0]
-        for view in range(n_views):
-            step = cosines[view] * spacing[1] * per_mm
-            start = sines[view] * y * per_mm + centre - step * np.float32((n_x - 1) / 2)
-            for column in range(n_x):
-                position = start + step * np.float32(column)
-                left = np.int32(np.floor(position))
-                if left < 0 or left >= n_channels - 1:
-                    continue
-                weight = position - np.float32(left)
-                value = filtered[view, left]
-                image[row, column] += value + weight * (filtered[view, left + 1] - value)
+def _pixel_places(n: int, spacing: float) -> Image:
+    return ((np.arange(n) - (n - 1) / 2) * spacing).astype(np.float32)
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
-def _back_project_fan(filtered, image, cosines, sines, spacing, centre, per_radian, radius):  # type: ignore[no-untyped-def]
-    n_y, n_x = image.shape
-    n_views, n_channels = filtered.shape
-    one = np.float32(1.0)
-    for row in numba.prange(n_y):
-        y = np.float32(row - (n_y - 1) / 2) * spacing[0]
-        for view in range(n_views):
-            c, s = cosines[view], sines[view]
-            for column in range(n_x):
-                x = np.float32(column - (n_x - 1) / 2) * spacing[1]
-                lateral = c * x + s * y
-                depth = radius + s * x - c * y
-                # Beyond it the fan does not reach, and the arc tangent is not that of the fit.
-                if abs(lateral) > _STEEPEST * depth:
-                    continue
-                tangent = lateral / depth
-                position = _arc_tangent(tangent) * per_radian + centre
-                left = np.int32(np.floor(position))
-                if left < 0 or left >= n_channels - 1:
-                    continue
-                weight = position - np.float32(left)
-                value = filtered[view, left]
-                value += weight * (filtered[view, left + 1] - value)
-                image[row, column] += value / (depth * depth * (one + tangent * tangent))
+_PARALLEL, _FLAT, _ARC = range(3)
 
 
-_STEEPEST = np.float32(0.65)
-"""Tangent of the widest fan angle: 33 degrees on either side."""
+def _channel_map(geometry: Geometry) -> tuple[int, np.float32, np.float32, Image, Image]:
+    """How a point of the image finds its channel: the kind of beam, the source's distance in mm, the central
+    ray's channel, coefficients and limits.
+
+    The coefficients are those of `_arc_channel`; the first alone, channels a mm or a unit of the tangent,
+    serves the other beams. The limits are tangents of the outer channels.
+    """
+    centre = np.float32((geometry.n_channels - 1) / 2 - geometry.channel_shift)
+    none = np.zeros(2, np.float32)
+    if not isinstance(geometry, FanBeam):
+        scale = np.array([1 / geometry.channel_spacing], np.float32)
+        return _PARALLEL, np.float32(np.inf), centre, scale, none
+    distance = np.float32(geometry.source_to_axis)
+    per_unit = geometry.source_to_detector / geometry.channel_spacing
+    if geometry.detector == "flat":
+        return _FLAT, distance, centre, np.array([per_unit], np.float32), none
+    limits = np.tan(geometry.channel_angles[[0, -1]])
+    series = _arc_tangent(float(np.abs(limits).max())) * per_unit
+    return _ARC, distance, centre, series.astype(np.float32), limits.astype(np.float32)
+
+
+_N_TERMS = 7
+_WIDEST_TANGENT = 1.0
+
+
+def _arc_tangent(limit: float) -> Floats:
+    """Coefficients of a polynomial in t^2, highest first, that times t is atan(t) up to `limit`: a fit,
+    because the library's function is the bottleneck. Good to 1e-5 up to a fan of 90 degrees.
+    """
+    if limit > _WIDEST_TANGENT:
+        raise ValueError(
+            f"the fan is {2 * np.rad2deg(np.arctan(limit)):.0f} degrees wide; "
+            "an arc detector is reconstructed up to 90 degrees"
+        )
+    nodes = np.polynomial.chebyshev.chebpts1(_N_TERMS) * limit**2 / 2 + limit**2 / 2
+    roots = np.sqrt(nodes)
+    return np.asarray(np.linalg.solve(np.vander(nodes, _N_TERMS), np.arctan(roots) / roots), np.float64)
+
+
+_ROWS, _COLUMNS = 8, 128
+"""A tile of the image that a core's first cache holds, four lanes deep."""
+
+
+@numba.njit(parallel=True, fastmath=True, cache=True, error_model="numpy")
+def _back_project(  # type: ignore[no-untyped-def]
+    filtered, image, cosines, sines, y, x, kind, distance, centre, series, limits
+):
+    """Add to `image` `[y, x, lane]` the values that `filtered` `[group, channel, lane]` has at its pixels.
+
+    The last two channels are zeros, for pixels that a view does not see.
+    """
+    n_y, n_x, _ = image.shape
+    n_channels = np.float32(filtered.shape[1] - 2)
+    across = (n_x + _COLUMNS - 1) // _COLUMNS
+    for tile in numba.prange((n_y + _ROWS - 1) // _ROWS * across):
+        top, left = tile // across * _ROWS, tile % across * _COLUMNS
+        columns = x[left : left + _COLUMNS]
+        places, weights = np.empty(_COLUMNS, np.uint32), np.empty(_COLUMNS, np.float32)
+        gains = np.ones(_COLUMNS, np.float32)
+        for group in range(len(cosines)):
+            c, s, row_of_channels = cosines[group], sines[group], filtered[group]
+            for row in range(top, min(top + _ROWS, n_y)):
+                if kind == _PARALLEL:
+                    _parallel(columns, y[row], c, s, centre, series, n_channels, places, weights)
+                elif kind == _FLAT:
+                    _flat(columns, y[row], c, s, distance, centre, series, n_channels, places, weights, gains)
+                else:
+                    _arc(
+                        columns, y[row], c, s, distance, centre, series, limits, n_channels,
+                        places, weights, gains,
+                    )  # fmt: skip
+                first = row * n_x + left
+                for k in range(len(columns)):
+                    pixel = np.uintp(first + k)
+                    add_between(image, pixel, row_of_channels, np.uintp(places[k]), weights[k], gains[k])
 
 
 @numba.njit(fastmath=True, cache=True, inline="always")
-def _arc_tangent(t):  # type: ignore[no-untyped-def]
-    """atan to 2e-6 for |t| <= 0.65, a fan of 66 degrees: a fit, because the library's is the bottleneck."""
-    square = t * t
-    series = np.float32(0.0)
-    for coefficient in _ARC_TANGENT:
-        series = series * square + coefficient
-    return t * series
+def _split(channel, seen, n_channels, places, weights, k):  # type: ignore[no-untyped-def]
+    """Channel left of a position and the share of its right neighbour; behind the last if not `seen`."""
+    channel = channel if seen else n_channels
+    left = np.int32(channel)
+    places[k] = left
+    weights[k] = channel - np.float32(left)
 
 
-def _arc_tangent_coefficients() -> tuple[np.float32, ...]:
-    t = np.cos(np.linspace(0.02, np.pi / 2 - 0.02, 400)) * 0.66
-    powers = np.vander(t * t, 6)
-    solution = np.linalg.lstsq(powers * t[:, None], np.arctan(t), rcond=None)[0]
-    return tuple(np.float32(value) for value in solution)
+@numba.njit(fastmath=True, cache=True, inline="always")
+def _parallel(x, y, c, s, centre, scale, n_channels, places, weights):  # type: ignore[no-untyped-def]
+    step, start = c * scale[0], s * y * scale[0] + centre
+    for k in range(len(x)):
+        channel = start + step * x[k]
+        seen = (channel >= np.float32(0.0)) & (channel <= n_channels - np.float32(1.0))
+        _split(channel, seen, n_channels, places, weights, k)
 
 
-_ARC_TANGENT = _arc_tangent_coefficients()
+@numba.njit(fastmath=True, cache=True, inline="always")
+def _flat(x, y, c, s, distance, centre, scale, n_channels, places, weights, gains):  # type: ignore[no-untyped-def]
+    nearest = _NEAREST * distance
+    for k in range(len(x)):
+        depth = distance + s * x[k] - c * y
+        inverse = np.float32(1.0) / max(depth, nearest)
+        channel = (c * x[k] + s * y) * inverse * scale[0] + centre
+        seen = (channel >= np.float32(0.0)) & (channel <= n_channels - np.float32(1.0)) & (depth > nearest)
+        _split(channel, seen, n_channels, places, weights, k)
+        gains[k] = inverse * inverse
+
+
+@numba.njit(fastmath=True, cache=True, inline="always")
+def _arc(x, y, c, s, distance, centre, series, limits, n_channels, places, weights, gains):  # type: ignore[no-untyped-def]
+    nearest = _NEAREST * distance
+    for k in range(len(x)):
+        lateral, depth = c * x[k] + s * y, distance + s * x[k] - c * y
+        seen = depth > nearest
+        depth = max(depth, nearest)
+        squared = depth * depth + lateral * lateral
+        inverse = np.float32(1.0) / (depth * squared)
+        tangent = lateral * squared * inverse
+        seen &= (tangent >= limits[0]) & (tangent <= limits[1])
+        t = tangent * tangent
+        angle = series[0]
+        for term in range(1, _N_TERMS):
+            angle = angle * t + series[term]
+        _split(tangent * angle + centre, seen, n_channels, places, weights, k)
+        gains[k] = depth * inverse
+
+
+_NEAREST = np.float32(1e-3)
+"""Of the source's distance: no pixel closer to the source than that, or behind it, is seen."""

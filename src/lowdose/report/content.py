@@ -103,7 +103,7 @@ def comparison_report(
         steps=tuple(
             (name, scan.history) for name, scan in {reference_name: reference, **arms}.items() if scan.history
         ),
-        facts=(*facts, _software()),
+        facts=(*facts, software_facts()),
         citations=tuple(citations),
         footnotes=(*dict.fromkeys(notes), *footnotes),
     )
@@ -257,7 +257,8 @@ def _slice_labels(scan: Scan, chosen: Sequence[int]) -> tuple[str, ...]:
     return tuple(f"slice {z + 1} of {len(scan)}, {_plain(positions[z])} mm" for z in chosen)
 
 
-def _software() -> Facts:
+def software_facts() -> Facts:
+    """Versions of what made a report."""
     versions = {"lowdose": __version__, "Python": platform.python_version(), **package_versions()}
     return Facts("Software", tuple(versions.items()))
 

@@ -90,7 +90,7 @@ def cache_folder(cache: Path, source: str, scan: Scan) -> Path:
 
 
 def _write_noise(scan: Scan, folder: Path, seed: int, on_slice: Callable[[], None]) -> None:
-    simulator = dose_simulator(scan, np.random.default_rng([seed, len(scan)]))
+    simulator = dose_simulator(scan, seed=seed)
     if simulator.calibration.noise is None:
         raise ValueError(
             f"{scan.name}: too little flat soft tissue to measure its own noise; leave it out of the plan"
@@ -99,9 +99,8 @@ def _write_noise(scan: Scan, folder: Path, seed: int, on_slice: Callable[[], Non
     hu = np.lib.format.open_memmap(folder / "hu.npy", "w+", np.int16, (n_z, n_y, n_x))
     noise = np.lib.format.open_memmap(folder / "noise.npy", "w+", np.int16, (n_z, REALISATIONS, n_y, n_x))
     for z in range(n_z):
-        slice_ = scan.read(z)
+        slice_, counts = simulator.counts(z)
         hu[z] = np.clip(np.rint(np.where(slice_.padding, -1024, slice_.hu)), -1024, 32767)
-        counts = simulator.counts(slice_, z)
         for k in range(REALISATIONS):
             generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(z, k)))
             unit = simulator.missing_noise(counts, _HALF_DOSE, generator)

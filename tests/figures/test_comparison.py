@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -8,10 +6,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from lowdose.figures import (
-    INPUT_COLOUR,
-    RESULT_COLOURS,
-    arm_colours,
+from lowdose.figures import INPUT_COLOUR, RESULT_COLOURS
+from lowdose.figures.comparison import (
     bias_by_tissue,
     comparison_figures,
     difference_histogram,
@@ -129,19 +125,7 @@ def test_figures_of_two_cases_are_refused():
         comparison_figures([result("a", [1, 2]), replace(result("b", [1, 2]), case="two")], COLOURS)
 
 
-def test_colours_tell_the_input_from_results():
-    colours = arm_colours(["one", "low", "two"], "low")
-    assert colours == {"one": RESULT_COLOURS[0], "low": INPUT_COLOUR, "two": RESULT_COLOURS[1]}
-    many = arm_colours([str(k) for k in range(7)])
-    assert set(many.values()) == set(RESULT_COLOURS)
-
-
 def test_settings_are_left_as_they_were():
     before = dict(matplotlib.rcParams)
     comparison_figures([result("a", [1, 2])], COLOURS)
     assert dict(matplotlib.rcParams) == before
-
-
-def test_pyplot_is_never_loaded():
-    script = "import lowdose.figures, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,0 +1,35 @@
+"""Slices of a scan as a scanner sees them: their grid round the axis and their line integrals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowdose.physics.geometry import Geometry, ImageGrid
+from lowdose.physics.projector import Projector
+from lowdose.scan import Scan, Slice
+from lowdose.units import hu_to_mu
+
+
+def image_grid(scan: Scan) -> ImageGrid:
+    """The pixels of one slice of `scan`, centred on the rotation axis."""
+    return ImageGrid(scan.shape[1:], scan.spacing[1:])
+
+
+def sampled_slices(scan: Scan, n_slices: int) -> Iterator[tuple[int, Slice]]:
+    """At most `n_slices` slices with their places, evenly spaced and away from the ends."""
+    n_slices = min(n_slices, len(scan))
+    for index in range(n_slices):
+        z = int((index + 0.5) * len(scan) / n_slices)
+        yield z, scan.read(z)
+
+
+def line_integrals(slice_: Slice, grid: ImageGrid, geometry: Geometry) -> NDArray[np.float32]:
+    """Line integrals of the slice, of pixels averaged two by two: the variance they give is smooth."""
+    mu = hu_to_mu(slice_.without_padding())
+    n_y, n_x = (2 * (n // 2) for n in mu.shape)
+    halved = mu[:n_y, :n_x].reshape(n_y // 2, 2, n_x // 2, 2).mean(axis=(1, 3), dtype=np.float32)
+    coarse = ImageGrid(halved.shape, (2 * grid.spacing[0], 2 * grid.spacing[1]))
+    return Projector(coarse, geometry)(halved)

@@ -1,0 +1,209 @@
+"""What a simulation of lower doses found in the scan, and how well its noise matches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowdose.figures import INPUT_COLOUR, REFERENCE_COLOUR, RESULT_COLOURS, Figure
+from lowdose.figures.simulation import direction_match, kernel_gain, slice_levels, spectrum_match
+from lowdose.physics.beam_fit import BAND_FROM
+from lowdose.physics.dose import DoseSimulator
+from lowdose.physics.geometry import ConeBeam, FanBeam
+from lowdose.quality.comparison import slice_positions
+from lowdose.quality.noise_level import flat_soft_tissue
+from lowdose.report.content import evenly_spaced, software_facts
+from lowdose.report.page import MOST_ARMS, Arm, Facts, KeyFigure, ReportContent, Table
+from lowdose.report.pixels import stored_hu
+from lowdose.scan import Slice
+
+_SHOWN = 6
+_SPACE = "\N{NO-BREAK SPACE}"
+_GOOD = 0.1
+"""Mismatch of level or spectrum up to which the noise is called the scan's own."""
+
+
+def simulation_report(simulator: DoseSimulator, doses: Sequence[float]) -> ReportContent:
+    """A page about `simulator` and the scan at `doses`, of which the first three are shown."""
+    scan = simulator.scan
+    chosen = evenly_spaced(len(scan), _SHOWN)
+    in_view = list(doses)[: MOST_ARMS - 1]
+    lower = [simulator.at(dose) for dose in in_view]
+    shown = [[one.read(z) for one in (scan, *lower)] for z in chosen]
+    colours = (INPUT_COLOUR, *RESULT_COLOURS)
+    arms = [
+        Arm(name, "reference" if k == 0 else "result", _stacked(shown, k), colour)
+        for k, (name, colour) in enumerate(
+            zip(
+                ("as scanned", *(_percent(dose) for dose in in_view)),
+                (REFERENCE_COLOUR, *colours[: len(in_view)]),
+                strict=True,
+            )
+        )
+    ]
+    positions = slice_positions(scan)
+    notes = (*scan.notes, *simulator.notes)
+    if len(in_view) < len(doses):
+        notes = (*notes, f"The viewer shows the first {len(in_view)} doses; all {len(doses)} were written.")
+    size = " × ".join(str(n) for n in scan.shape[1:])
+    return ReportContent(
+        title="Simulated lower dose",
+        subtitle=f"{scan.name}, {len(scan)} slices of {size}",
+        lead=_lead(simulator),
+        key_figures=_key_figures(simulator),
+        arms=tuple(arms),
+        slice_labels=tuple(f"slice {z + 1} of {len(scan)}, {positions[z]:.1f} mm" for z in chosen),
+        figures=_figures(simulator),
+        tables=(_noise_table(shown, in_view),),
+        steps=tuple((_percent(dose), one.history) for dose, one in zip(in_view, lower, strict=True)),
+        facts=(_scanner_facts(simulator), _noise_facts(simulator), software_facts()),
+        citations=(
+            "Yu L, et al. Development and validation of a practical lower-dose-simulation tool for "
+            "optimizing computed tomography scan protocols. J Comput Assist Tomogr 2012;36:477.",
+            "Zabic S, et al. A low dose simulation tool for CT systems with energy integrating detectors. "
+            "Med Phys 2013;40:031102.",
+        ),
+        footnotes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _stacked(shown: Sequence[Sequence[Slice]], arm: int) -> NDArray[np.int16]:
+    return np.stack([stored_hu(slices[arm].hu) for slices in shown])
+
+
+def _percent(dose: float) -> str:
+    return f"{100 * dose:.3g}{_SPACE}% dose"
+
+
+def _lead(simulator: DoseSimulator) -> str:
+    evidence = simulator.calibration.evidence
+    if evidence is None:
+        return (
+            "There was too little flat soft tissue with noise to calibrate to: photons and kernel are "
+            "assumed, so read the level of this noise as an example, not as this scanner's."
+        )
+    level, shape = abs(evidence.level_ratio - 1), evidence.spectrum_mismatch
+    measured = (
+        f"level within {100 * level:.1f}{_SPACE}%, spectrum within {100 * shape:.1f}{_SPACE}% (RMS), in "
+        f"{evidence.n_regions} flat regions"
+    )
+    if max(level, shape) <= _GOOD:
+        return f"Noise simulated at the scan's own dose matches its own noise: {measured}."
+    return f"Noise simulated at the scan's own dose matches its own only roughly: {measured}."
+
+
+def _key_figures(simulator: DoseSimulator) -> tuple[KeyFigure, ...]:
+    calibration = simulator.calibration
+    evidence = calibration.evidence
+    photons = KeyFigure("Photons a ray", _power_of_ten(calibration.photons), "", "before the body, effective")
+    if evidence is None or calibration.noise is None:
+        return (photons,)
+    return (
+        KeyFigure("Noise of the scan", f"{calibration.noise:.1f}", "HU", "in flat soft tissue"),
+        photons,
+        KeyFigure(
+            "Simulated level", f"{100 * evidence.level_ratio:.1f}", "%", "of the scan's own, at its own dose"
+        ),
+        KeyFigure("Spectrum off by", f"{100 * evidence.spectrum_mismatch:.1f}", "%", "root mean square"),
+    )
+
+
+def _figures(simulator: DoseSimulator) -> tuple[Figure, ...]:
+    calibration = simulator.calibration
+    evidence = calibration.evidence
+    if evidence is None:
+        return ()
+    positions = slice_positions(simulator.scan)
+    return (
+        spectrum_match(evidence.frequencies, evidence.own_power, evidence.simulated_power, BAND_FROM),
+        direction_match(evidence.own_directions, evidence.simulated_directions),
+        kernel_gain(calibration.kernel.frequencies, calibration.kernel.gain, float(evidence.frequencies[-1])),
+        slice_levels(
+            [float(positions[level.z]) for level in calibration.levels],
+            [level.measured for level in calibration.levels],
+            [level.used for level in calibration.levels],
+            "position along the scan (mm)",
+        ),
+    )
+
+
+def _noise_table(shown: Sequence[Sequence[Slice]], doses: Sequence[float]) -> Table:
+    """Noise in the shown slices, of the scan and of every dose, in the same flat soft tissue."""
+    variances: list[list[float]] = [[] for _ in range(len(doses))]
+    for slices in shown:
+        original = slices[0]
+        flat = flat_soft_tissue(original.hu, original.padding)
+        if flat.any():
+            for found, lower in zip(variances, slices[1:], strict=True):
+                found.append(float((lower.hu - original.hu)[flat].var()))
+    rows = tuple(
+        (
+            _percent(dose),
+            "–" if not found else f"{np.sqrt(np.mean(found)):.1f}",
+            f"{(1 / dose) ** 0.5:.2f}",
+        )
+        for dose, found in zip(doses, variances, strict=True)
+    )
+    return Table(
+        "Noise added",
+        ("Dose", "Added in flat soft tissue (HU)", "Times the scan's own, if only quanta made noise"),
+        rows,
+        "Added noise is the difference to the scan itself: the standard deviation in flat soft tissue of the "
+        "slices shown. It adds to the scan's own noise as squares do.",
+    )
+
+
+def _scanner_facts(simulator: DoseSimulator) -> Facts:
+    scanner, choice = simulator.scanner, simulator.choice
+    rows = [("Scanner", f"{scanner.name}: {scanner.title}"), ("Geometry", _described(scanner.geometry))]
+    rows += [("Read", sentence) for sentence in choice.read]
+    rows += [("Assumed", sentence) for sentence in choice.assumed]
+    rows += [("Source", sentence) for sentence in scanner.sources]
+    return Facts("The scanner", tuple(rows))
+
+
+def _noise_facts(simulator: DoseSimulator) -> Facts:
+    calibration = simulator.calibration
+    beam = calibration.beam
+    currents = simulator.scan.acquisition.tube_current
+    told = "not in the header" if not currents or None in currents else _span(currents)
+    return Facts(
+        "The noise",
+        (
+            ("Photons a central ray", _power_of_ten(beam.photons)),
+            ("Electronic noise", f"{beam.electronic:.1f} photons"),
+            ("Bow-tie", f"makes up for {100 * beam.bowtie.compensation:.0f} % of a water cylinder"),
+            ("Current follows the body", f"by {beam.modulation:g} of its attenuation (0 none, 1 fully)"),
+            ("Attenuation felt less", f"by {100 * beam.hardening:g} % (hardening, scatter, smoothing)"),
+            ("Tube current along the scan", told),
+        ),
+        "Photons, current and attenuation are effective: what the noise of this scan looks like. They trade "
+        "against each other, so a single one of them may be off by a third while the noise is right.",
+    )
+
+
+def _span(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    low, high = min(known), max(known)
+    return f"{low:g} mA throughout" if low == high else f"{low:g} to {high:g} mA"
+
+
+def _described(geometry: object) -> str:
+    if isinstance(geometry, FanBeam):
+        kind = "fan beam, curved detector" if geometry.detector == "arc" else "fan beam, flat detector"
+    elif isinstance(geometry, ConeBeam):
+        kind = "cone beam, mid-plane"
+    else:
+        return f"parallel beam, {getattr(geometry, 'n_views', '?')} views"
+    return (
+        f"{kind}, {geometry.n_channels} channels, {geometry.n_views} views, "
+        f"{geometry.source_to_axis:g} mm to the axis, {geometry.source_to_detector:g} mm to the detector"
+    )
+
+
+def _power_of_ten(value: float) -> str:
+    exponent = int(np.floor(np.log10(value)))
+    superscript = str(exponent).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value / 10**exponent:.1f} × 10{superscript}"
