@@ -81,3 +81,27 @@ print(numba.threading_layer())
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert ran.stdout.strip() != "tbb", ran.stderr
     assert ran.returncode == 0
+
+
+FIRST_INFERENCES_AT_ONCE = """
+import os, sys, threading
+sys.setswitchinterval(1e-6)
+import numpy as np
+from lowdose.models.card import bundled_models
+from lowdose.models.runtime import OpenVinoNetwork
+network = OpenVinoNetwork(bundled_models()["ct-default"] / "model.onnx", n_streams=2)
+together = threading.Barrier(4)
+def infer():
+    together.wait()
+    network(np.zeros((1, 1, 32, 32), np.float32))
+threads = [threading.Thread(target=infer, daemon=True) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_the_first_inferences_of_a_process_may_come_at_once(attempt):
+    """Seven of ten attempts stood still for ever before the binding was made ready on import."""
+    subprocess.run([sys.executable, "-c", FIRST_INFERENCES_AT_ONCE], check=True, timeout=60)
