@@ -14,7 +14,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino  # noqa: E402
 
 # Its binding looks for numpy when the first array crosses, holding a lock of C++ while Python may go on in
-# another thread. Two first inferences at once then wait for each other for ever: so the first one crosses here.
+# another thread. Two first inferences at once then wait for each other for ever: so one crosses here.
 openvino.Tensor(np.zeros(1, np.float32)).data.sum()
 
 Images = NDArray[np.float32]

@@ -24,7 +24,7 @@ _ACROSS = 9
 
 def sector_angles(n_sectors: int = N_SECTORS) -> Floats:
     """The middle of every sector in radians, in 0..pi."""
-    return (np.arange(n_sectors) + 0.5) * (np.pi / n_sectors)
+    return (np.arange(n_sectors, dtype=np.float64) + 0.5) * (np.pi / n_sectors)
 
 
 def directional_variance(
