@@ -18,6 +18,7 @@ from lowdose.denoising import (
 )
 from lowdose.filters import FILTERS
 from lowdose.models.card import bundled_models
+from lowdose.physics.comparators import COMPARATORS
 from lowdose.provenance import Step
 from lowdose.scan import Scan, read_ahead
 
@@ -122,7 +123,7 @@ def test_every_method_lowers_noise_and_keeps_the_mean(method):
 
 
 def test_every_filter_has_its_line():
-    assert set(METHOD_SUMMARIES) == {*FILTERS, "identity"}
+    assert set(METHOD_SUMMARIES) == {*FILTERS, *COMPARATORS, "identity"}
 
 
 def test_unknown_methods_and_settings_are_named():

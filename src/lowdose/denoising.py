@@ -28,9 +28,22 @@ METHOD_SUMMARIES: Mapping[str, str] = {
     "wiener": "local Wiener filter; settings: noise (HU), size-px, strength",
     "total-variation": "total variation, Chambolle 2004; settings: noise (HU), strength",
     "non-local-means": "non-local means, Buades 2005; settings: noise (HU), strength, patch-px, search-px",
+    "iterative-tv": "iterative TV reconstruction from virtual projections; settings: algorithm (fista, "
+    "primal-dual, asd-pocs), reduction (share of the noise, 0.5) or target-noise (HU) or strength (mm), for "
+    "asd-pocs tolerance",
+    "sirt": "SIRT from virtual projections; settings: reduction or target-noise (HU) or iterations",
+    "os-sart": "ordered-subset SART from virtual projections; settings: as sirt",
+    "cgls": "conjugate gradients from virtual projections; settings: as sirt",
     IDENTITY: "changes nothing, to the bit",
 }
 """The methods without weights, in one line each."""
+
+
+COMPARATORS = frozenset({"iterative-tv", "sirt", "os-sart", "cgls"})
+"""Those that `lowdose.physics.comparators` makes; see `_is_filter`."""
+
+TEXT_SETTINGS = frozenset({"algorithm"})
+"""The settings that are words; all others are numbers."""
 
 
 class MethodError(ValueError):
@@ -42,7 +55,7 @@ class DenoisingError(RuntimeError):
 
 
 class Denoiser(Protocol):
-    """What denoises: a network or a filter, ready for one scan."""
+    """What denoises: a network, a filter or an iterative reconstruction, ready for one scan."""
 
     @property
     def context(self) -> int:
@@ -116,6 +129,14 @@ def check_method(method: str, settings: Mapping[str, Any]) -> None:
                 f"{method} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"
             )
         return
+    if method in COMPARATORS:
+        from lowdose.physics.comparators import check_settings  # see _is_filter
+
+        try:
+            check_settings(method, settings)
+        except ValueError as error:
+            raise MethodError(str(error)) from None
+        return
     if settings:
         raise MethodError(f"{method} has no settings, but {', '.join(settings)} was given; leave it out")
     if method != IDENTITY:
@@ -124,13 +145,15 @@ def check_method(method: str, settings: Mapping[str, Any]) -> None:
 
 def _is_filter(method: str) -> bool:
     """True for a filter; their module is imported when one is used, a second that networks need not wait."""
-    return method in METHOD_SUMMARIES and method != IDENTITY
+    return method in METHOD_SUMMARIES and method not in {IDENTITY, *COMPARATORS}
 
 
 def make_denoiser(method: str, scan: Scan, settings: Mapping[str, Any] | None = None) -> Denoiser:
     """The denoiser called `method`, or the model in the folder of that name, made ready for `scan`.
 
-    Filters measure the noise level of the scan unless `settings` give it. MethodError names what there is.
+    Filters measure the noise level of the scan unless `settings` give it; iterative reconstructions find the
+    strength that takes the wanted share of it away, which takes a minute or more. MethodError names what
+    there is.
     """
     settings = dict(settings or {})
     if _is_filter(method):
@@ -141,6 +164,13 @@ def make_denoiser(method: str, scan: Scan, settings: Mapping[str, Any] | None = 
         except (TypeError, ValueError) as error:
             raise MethodError(str(error)) from None
     check_method(method, settings)
+    if method in COMPARATORS:
+        from lowdose.physics.comparators import make_comparator  # see _is_filter
+
+        try:
+            return make_comparator(method, scan, **settings)
+        except ValueError as error:
+            raise MethodError(str(error)) from None
     if method == IDENTITY:
         return Identity()
     return ModelDenoiser(model_folder(method))

@@ -13,6 +13,7 @@ from lowdose.io import open_input
 from lowdose.models.card import bundled_models
 from tests.cli.runner import lowdose
 from tests.io.body_series import body_series, stored_hu
+from tests.io.ct_factory import ct_slice, save
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +174,14 @@ def test_slices_may_be_small(tmp_path, side, method):
     source = body_series(tmp_path / "in", 1, side=side)
     assert lowdose("denoise", source, tmp_path / "out", "--method", method).status == 0
     assert stored_hu(tmp_path / "out").shape == (1, side, side)
+
+
+def test_a_setting_that_is_a_word_is_taken_as_one(tmp_path):
+    save(ct_slice(np.zeros((40, 40), np.int16)), tmp_path / "in" / "1.dcm")
+    outcome = lowdose(
+        *("denoise", tmp_path / "in", tmp_path / "out", "--method", "iterative-tv"),
+        *("--set", "algorithm=magic"),
+    )
+    assert outcome.status == 2
+    assert "magic" in outcome.error
+    assert "primal-dual" in outcome.error

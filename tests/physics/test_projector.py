@@ -177,6 +177,14 @@ def test_results_depend_neither_on_threads_nor_on_company():
             assert [one.tobytes() for one in ours] == [one.tobytes() for one in theirs]
 
 
+def test_a_source_inside_the_image_is_refused():
+    with pytest.raises(
+        ValueError, match=r"turns 150 mm from the axis, inside the image, which reaches 160 mm"
+    ):
+        Projector(ImageGrid((40, 40), (8.0, 9.0)), SMALL_FAN)
+    Projector(ImageGrid((40, 40), (6.0, 9.0)), SMALL_FAN)  # only beyond the width of what turns
+
+
 def test_wrong_shapes_are_refused():
     projector = Projector(GRID, PARALLEL)
     with pytest.raises(ValueError, match="the image is"):

@@ -20,6 +20,7 @@ from lowdose.physics.reconstruction import (
     ram_lak,
     rectangle,
     shepp_logan,
+    within_field_of_view,
 )
 from lowdose.physics.redundancy import redundancy_weights
 from tests.physics.phantoms import FAN, GEOMETRIES, GRID, PARALLEL, chords, disc
@@ -204,23 +205,39 @@ def test_noise_of_a_fan_is_that_of_parallel_rays_at_the_axis(name):
     assert images.var() == pytest.approx(expected, rel=0.03)
 
 
+def periodogram(spectrum, step, n, taper):
+    """What squared transforms of `n` x `n` tapered pixels are on average, if the noise has the power
+    `spectrum(f)`: near its steep end they are mostly what the taper smears there from stronger frequencies.
+    """
+    f = np.hypot(*np.meshgrid(np.fft.fftfreq(2 * n, step), np.fft.fftfreq(2 * n, step)))
+    covariance = np.fft.ifft2(spectrum(f)).real
+    reach = np.fft.ifft2(np.abs(np.fft.fft2(taper, s=f.shape)) ** 2).real
+    return np.fft.fft2(covariance * reach).real[::2, ::2] / (taper**2).sum()
+
+
 @pytest.mark.parametrize(
     ("window", "rings"),
-    [(ram_lak, (0.08, 0.2, 0.3, 0.4, 0.5)), (hann(0.5), (0.08, 0.15, 0.2, 0.3, 0.4))],
+    [(ram_lak, (0.08, 0.2, 0.3, 0.4, 0.5)), (hann(0.5), (0.08, 0.15, 0.2, 0.3, 0.4, 0.45, 0.5))],
     ids=["ram-lak", "hann"],
 )
 def test_the_noise_power_spectrum_is_that_of_theory(window, rings):
-    """(pi / M) t s^2 |f| G(f)^2 sinc(f t)^4: linear interpolation multiplies by sinc^2, its power by sinc^4.
-
-    A Hann taper keeps the strong frequencies from leaking into the weak ones.
+    """(pi / M) t s^2 |f| G(f)^2 sinc(f t)^4: linear interpolation multiplies by sinc^2, its power by sinc^4,
+    and leaves of the spectrum's repetitions beyond 1 / 2t what the sinc lets through.
     """
     tau, step, n = NOISY.channel_spacing, 0.4, 128
-    grid = ImageGrid((n, n), (step, step))
-    images = np.stack([fbp(NOISY, grid, white(NOISY, seed), window) for seed in range(50)])
+
+    def theory(f):
+        within = np.abs(f - np.round(f * tau) / tau)
+        view = tau * (within * window(within)) ** 2 * np.sinc(f * tau) ** 4
+        return np.pi / NOISY.n_views * view / np.maximum(f, 1 / (2 * n * step))
+
+    images = np.stack(
+        [fbp(NOISY, ImageGrid((n, n), (step, step)), white(NOISY, k), window) for k in range(60)]
+    )
     taper = np.outer(np.hanning(n), np.hanning(n))
     power = (np.abs(np.fft.fft2(images * taper)) ** 2).mean(axis=0) * step**2 / (taper**2).sum()
+    expected = periodogram(theory, step, n, taper)
     f = np.hypot(*np.meshgrid(np.fft.fftfreq(n, step), np.fft.fftfreq(n, step)))
-    expected = np.pi / NOISY.n_views * tau * f * window(f) ** 2 * np.sinc(f * tau) ** 4
     for low, high in pairwise(rings):
         ring = (f > low) & (f < high)
         assert power[ring].mean() == pytest.approx(expected[ring].mean(), rel=0.05)
@@ -302,12 +319,44 @@ def test_the_field_of_view_is_what_the_outer_rays_touch():
     assert field_of_view(replace(FAN, detector="flat")) < field_of_view(FAN)
 
 
+def test_pixels_are_in_the_field_of_view_or_outside():
+    geometry = replace(PARALLEL, n_channels=61)  # 30 mm on both sides
+    mask = within_field_of_view(geometry, ImageGrid((81, 31), (1.0, 3.0)))
+    assert mask.shape == (81, 31)
+    assert mask[:, 15].tolist() == [10 <= row <= 70 for row in range(81)]
+    assert mask[40].tolist() == [5 <= column <= 25 for column in range(31)]
+    assert mask.sum() * 3 == pytest.approx(np.pi * 30**2, rel=0.02)
+
+
+@pytest.mark.parametrize("geometry", [FAN, replace(FAN, scan_angle=4.4), PARALLEL], ids=str)
+def test_the_field_of_view_is_right_to_its_edge_and_no_farther(geometry):
+    """A disc as wide as the field is right to its edge; of a wider one, what lies outside is wrong."""
+    narrow = replace(geometry, n_channels=geometry.n_channels // 2)
+    grid, radius = GRID, field_of_view(narrow)
+    image = fbp(narrow, grid, chords(narrow, radius - 2.0).astype(np.float32))
+    inside = within_field_of_view(narrow, grid)
+    flat = inside & (disc(grid, radius - 6.0) == 1)
+    assert image[flat].mean() == pytest.approx(1.0, abs=0.003)
+    too_wide = fbp(narrow, grid, chords(narrow, radius + 20.0).astype(np.float32))
+    truth = disc(grid, radius + 20.0)
+    assert np.abs(too_wide - truth)[~inside & (truth == 1)].mean() > 0.1
+
+
 # Faults
 
 
 def test_a_wrong_sinogram_is_refused():
     with pytest.raises(ValueError, match="this geometry measures"):
         fbp(PARALLEL, GRID, np.zeros((4, 4), np.float32))
+
+
+@pytest.mark.parametrize("shift", [200.0, -200.0])
+def test_a_detector_that_misses_the_axis_is_refused(shift):
+    geometry = replace(PARALLEL, channel_shift=shift)
+    assert field_of_view(geometry) == 0
+    assert not within_field_of_view(geometry, GRID).any()
+    with pytest.raises(ValueError, match="the rays pass 18 to 382 mm beside the axis, all on one side"):
+        fbp(geometry, GRID, np.zeros((PARALLEL.n_views, PARALLEL.n_channels), np.float32))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -59,18 +59,23 @@ def denoise(
 
 
 def parsed_settings(pairs: list[str]) -> dict[str, Any]:
-    """`KEY=VALUE` pairs as numbers where they are numbers; a malformed pair ends with the status of wrong
-    use.
+    """`KEY=VALUE` pairs as numbers, or as words for the few settings that are words; a malformed pair ends
+    with the status of wrong use.
     """
     from lowdose.cli.terminal import refuse
+    from lowdose.denoising import TEXT_SETTINGS
 
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key or not text:
             refuse(f"--set {pair}: is not KEY=VALUE, for instance noise=25")
+        name = key.replace("-", "_")
+        if name in TEXT_SETTINGS:
+            settings[name] = text
+            continue
         try:
-            settings[key.replace("-", "_")] = float(text)
+            settings[name] = float(text)
         except ValueError:
             refuse(f"--set {pair}: {text} is not a number")
     return settings

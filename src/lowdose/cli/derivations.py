@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lowdose import __version__
-from lowdose.denoising import IDENTITY, Denoiser, ModelDenoiser
+from lowdose.denoising import COMPARATORS, IDENTITY, Denoiser, ModelDenoiser
 from lowdose.io import SIMULATED, Derivation
 
 _NAME_AND_SHARE = 21
@@ -22,6 +22,9 @@ def denoising_derivation(denoiser: Denoiser, strength: float) -> Derivation:
         return Derivation(marker, description, ("ID001", "Identity: pixel values unchanged"), "IDENTITY", 10)
     if isinstance(denoiser, ModelDenoiser):
         return Derivation(marker, description, ("DN001", "Noise reduction by neural network"), "DENOISED", 20)
+    if step.name in COMPARATORS:
+        code = ("DN003", "Iterative reconstruction from virtual projections")
+        return Derivation(marker, description, code, "ITERATIVE", 35)
     return Derivation(marker, description, ("DN002", "Noise reduction by filter"), "FILTERED", 30)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.physics.cores import ALL_CORES
-from lowdose.physics.geometry import Geometry, ImageGrid
+from lowdose.physics.geometry import FanBeam, Geometry, ImageGrid
 from lowdose.physics.lanes import LANES, add_between, share_between
 from lowdose.physics.symmetry import Orbits, orbits
 
@@ -60,7 +60,11 @@ class _Paths(NamedTuple):
 
 @dataclass(frozen=True)
 class Projector:
-    """The linear map from an image `[y, x]` in 1/mm to a sinogram `[view, channel]` without unit."""
+    """The linear map from an image `[y, x]` in 1/mm to a sinogram `[view, channel]` without unit.
+
+    The image is zero beyond `grid`. ValueError if the source turns inside the image, if `views` are not views
+    of the geometry, or, later, for an array of another shape.
+    """
 
     grid: ImageGrid
     geometry: Geometry
@@ -69,6 +73,12 @@ class Projector:
     are fastest where they keep views at quarter turns together."""
 
     def __post_init__(self) -> None:
+        reach = min(self.grid.size) / 2
+        if isinstance(self.geometry, FanBeam) and reach >= self.geometry.source_to_axis:
+            raise ValueError(
+                f"the source turns {self.geometry.source_to_axis:g} mm from the axis, inside the image, "
+                f"which reaches {reach:g} mm: crop the image, or take parallel rays"
+            )
         if self.views is None:
             return
         if not self.views or any(a >= b for a, b in pairwise((-1, *self.views, self.geometry.n_views))):

@@ -85,17 +85,31 @@ def nyquist(geometry: Geometry) -> float:
 
 
 def field_of_view(geometry: Geometry) -> float:
-    """Radius in mm of the disc around the axis whose lines are all measured."""
-    near, far = sorted(np.abs(geometry.channel_offsets[[0, -1]]))
+    """Radius in mm of the disc around the axis whose lines are all measured; zero if the detector does not
+    reach the axis.
+    """
+    first, last = geometry.channel_offsets[[0, -1]]
+    near, far = sorted((-first, last))
+    if near <= 0:
+        return 0.0
     return float(far if isinstance(geometry, FanBeam) and is_displaced(geometry) else near)
+
+
+def within_field_of_view(geometry: Geometry, grid: ImageGrid) -> NDArray[np.bool_]:
+    """The pixels `[y, x]` of `grid` whose centres lie in the field of view.
+
+    Outside it some lines are missing, and an image is no more than a guess.
+    """
+    y, x = (_pixel_places(n, spacing) for n, spacing in zip(grid.shape, grid.spacing, strict=True))
+    return np.asarray(np.hypot(y[:, None], x) <= field_of_view(geometry))
 
 
 def fbp(geometry: Geometry, grid: ImageGrid, sinogram: Image, apodisation: Apodisation = ram_lak) -> Image:
     """Reconstruct `sinogram` `[view, channel]` of line integrals on `grid`, float32 `[y, x]` in 1/mm.
 
     Linear interpolation between channels; pixels outside the field of view are built from the views that saw
-    them. ValueError if the sinogram has another shape or values that are not finite, or if the scan is too
-    short for its fan.
+    them (`within_field_of_view` tells which). ValueError if the sinogram has another shape or values that are
+    not finite, if the scan is too short for its fan, or if the detector does not reach the axis.
     """
     values = _checked(geometry, sinogram) * _ray_weights(geometry)
     if isinstance(geometry, FanBeam) and is_displaced(geometry):
@@ -115,6 +129,12 @@ def _checked(geometry: Geometry, sinogram: Image) -> Image:
     expected = (geometry.n_views, geometry.n_channels)
     if sinogram.shape != expected:
         raise ValueError(f"the sinogram is {sinogram.shape}; this geometry measures {expected}")
+    if field_of_view(geometry) == 0:
+        nearest, farthest = np.sort(np.abs(geometry.channel_offsets[[0, -1]]))
+        raise ValueError(
+            f"the rays pass {nearest:.4g} to {farthest:.4g} mm beside the axis, all on one side; the "
+            "detector must reach across it"
+        )
     values = np.asarray(sinogram, dtype=np.float32)
     if not np.isfinite(values.sum(dtype=np.float64)):
         n_bad = int(np.count_nonzero(~np.isfinite(values)))
