@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pairs import data_set, open_pair
 from record import Finding, write
 
-from lowdose.physics.flat_regions import flat_regions
 from lowdose.physics.dose import simulate
+from lowdose.physics.flat_regions import flat_regions
 from lowdose.quality.noise_level import flat_soft_tissue
 from lowdose.quality.spectra import RadialSpectrum, noise_power_spectrum, radial_average
 from lowdose.scan import Scan, Slice
