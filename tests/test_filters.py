@@ -218,7 +218,7 @@ def test_wiener_agrees_with_scipy_inside_the_image() -> None:
     hu = image(40.0 + 30.0 * correlated())
     hu[30:60, 30:60] += 80.0
     expected = signal.wiener(hu.astype(np.float64), 5, noise=30.0**2)
-    ours = wiener(hu, noise=30.0, size_px=5, strength=1.0)
+    ours = wiener(hu, noise=30.0, size_px=5, smoothing=1.0)
     np.testing.assert_allclose(ours[2:-2, 2:-2], expected[2:-2, 2:-2], atol=1e-3)
 
 
@@ -226,7 +226,7 @@ def test_wiener_by_hand() -> None:
     """3 x 3 around the centre: mean 1, variance 8; noise variance 4 leaves half of 9 - 1."""
     hu = np.zeros((3, 3), np.float32)
     hu[1, 1] = 9.0
-    assert wiener(hu, noise=2.0, size_px=3, strength=1.0)[1, 1] == pytest.approx(5.0)
+    assert wiener(hu, noise=2.0, size_px=3, smoothing=1.0)[1, 1] == pytest.approx(5.0)
 
 
 # total variation
@@ -235,7 +235,7 @@ def test_wiener_by_hand() -> None:
 def test_total_variation_moves_two_plateaus_towards_each_other_by_w_over_their_length() -> None:
     """Along a step, u - hu = +-w / L minimises |step| + sum (u - hu)^2 / (2 w) for plateaus of L pixels."""
     hu = np.repeat(np.array([[0.0, 0.0, 100.0, 100.0]], np.float32), 6, axis=0)
-    filtered = total_variation(hu, noise=20.0, strength=0.5)
+    filtered = total_variation(hu, noise=20.0, smoothing=0.5)
     np.testing.assert_allclose(filtered, np.where(hu == 0, 10.0 / 2, 100.0 - 10.0 / 2), atol=0.05)
 
 
@@ -262,7 +262,7 @@ def test_non_local_means_is_the_formula() -> None:
                 weights.append(np.exp(-np.mean(difference**2) / (1.5 * 20.0) ** 2))
                 values.append(hu[v, u])
         expected[y, x] = np.average(values, weights=weights)
-    filtered = non_local_means(hu, noise=20.0, strength=1.5, patch_px=3, search_px=2)
+    filtered = non_local_means(hu, noise=20.0, smoothing=1.5, patch_px=3, search_px=2)
     np.testing.assert_allclose(filtered, expected, atol=1e-4)
 
 
@@ -323,7 +323,7 @@ def test_given_noise_and_settings_are_used_and_no_slice_is_read() -> None:
     scan = scan_of(25.0)
     blind = Scan(scan.name, scan.shape, scan.affine, lambda z: pytest.fail("a slice was read"))
     made = make_filter("wiener", blind, noise=10.0, size_px=7)
-    assert made.describe().parameters == {"noise_hu": 10.0, "size_px": 7, "strength": 1.1}
+    assert made.describe().parameters == {"noise_hu": 10.0, "size_px": 7, "smoothing": 1.1}
 
 
 def test_a_scan_without_noise_passes_unchanged() -> None:
@@ -345,13 +345,13 @@ def test_a_whole_number_may_come_as_a_float() -> None:
     ("name", "settings", "sentence"),
     [
         ("gauss", {}, "the filters are gaussian, median, wiener, total-variation, non-local-means"),
-        ("wiener", {"size": 5}, "wiener has no setting 'size'; its settings are size_px, strength"),
+        ("wiener", {"size": 5}, "wiener has no setting 'size'; its settings are size_px, smoothing"),
         ("gaussian", {"noise_hu": 5}, "its settings are sigma_px"),
         ("gaussian", {"sigma_px": -1.0}, "sigma_px is -1.0"),
         ("gaussian", {"sigma_px": "wide"}, "sigma_px is 'wide'"),
         ("median", {"size_px": 4}, "size_px is 4; it must be an odd number"),
         ("median", {"size_px": 2.5}, "size_px is 2.5; it must be a whole number"),
-        ("total-variation", {"strength": float("nan")}, "strength is nan"),
+        ("total-variation", {"smoothing": float("nan")}, "smoothing is nan"),
         ("non-local-means", {"patch_px": 0}, "patch_px is 0; it must be an odd number"),
     ],
 )

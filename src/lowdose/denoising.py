@@ -25,12 +25,12 @@ N_STREAMS = 2
 METHOD_SUMMARIES: Mapping[str, str] = {
     "gaussian": "Gaussian blur; settings: noise (HU), sigma-px",
     "median": "median of a square; settings: noise (HU), size-px",
-    "wiener": "local Wiener filter; settings: noise (HU), size-px, strength",
-    "total-variation": "total variation, Chambolle 2004; settings: noise (HU), strength",
-    "non-local-means": "non-local means, Buades 2005; settings: noise (HU), strength, patch-px, search-px",
+    "wiener": "local Wiener filter; settings: noise (HU), size-px, smoothing",
+    "total-variation": "total variation, Chambolle 2004; settings: noise (HU), smoothing",
+    "non-local-means": "non-local means, Buades 2005; settings: noise (HU), smoothing, patch-px, search-px",
     "iterative-tv": "iterative TV reconstruction from virtual projections; settings: algorithm (fista, "
-    "primal-dual, asd-pocs), reduction (share of the noise, 0.5) or target-noise (HU) or strength (mm), for "
-    "asd-pocs tolerance",
+    "primal-dual, asd-pocs), reduction (share of the noise, 0.5) or target-noise (HU) or regularisation "
+    "(mm), for asd-pocs tolerance",
     "sirt": "SIRT from virtual projections; settings: reduction or target-noise (HU) or iterations",
     "os-sart": "ordered-subset SART from virtual projections; settings: as sirt",
     "cgls": "conjugate gradients from virtual projections; settings: as sirt",

@@ -30,7 +30,7 @@ from lowdose.scan import Scan
 Image = NDArray[np.float32]
 
 _TV_ITERATIONS = 50
-"""After this many, the error that is left changes by less than 1 % at the default strength."""
+"""After this many, the error that is left changes by less than 1 % at the default smoothing."""
 
 
 def gaussian(hu: Image, *, noise: float, sigma_px: float | None = None) -> Image:
@@ -62,18 +62,18 @@ def median(hu: Image, *, noise: float, size_px: int = 3) -> Image:
     return np.asarray(median_filter(hu, size, mode="nearest"), dtype=np.float32)
 
 
-def wiener(hu: Image, *, noise: float, size_px: int = 5, strength: float = 1.1) -> Image:
+def wiener(hu: Image, *, noise: float, size_px: int = 5, smoothing: float = 1.1) -> Image:
     """Local mean plus the share of the deviation from it that is not noise.
 
-    J. S. Lee, IEEE Trans Pattern Anal Mach Intell 1980;2:165. The share is 1 - (`strength` x `noise`)^2 /
+    J. S. Lee, IEEE Trans Pattern Anal Mach Intell 1980;2:165. The share is 1 - (`smoothing` x `noise`)^2 /
     v, at least 0, with the mean and the variance v over a square of `size_px` by `size_px` pixels,
     `size_px` odd. scipy.signal.wiener gives the same inside the image, but has zeros for neighbours at its
     border: in CT that is water, not air. Correlated noise varies less within a square than over the image,
-    so at `strength` 1 it is smoothed a little more than white noise of the same level.
+    so at `smoothing` 1 it is smoothed a little more than white noise of the same level.
     """
     _check_noise(noise)
     size = _odd("size_px", size_px)
-    sigma = _not_negative("strength", strength) * noise
+    sigma = _not_negative("smoothing", smoothing) * noise
     if sigma == 0:
         return hu.copy()
     centre = float(hu.flat[0]) if hu.size else 0.0
@@ -84,14 +84,14 @@ def wiener(hu: Image, *, noise: float, size_px: int = 5, strength: float = 1.1) 
     return np.asarray(mean + share * (values - mean) + centre, dtype=np.float32)
 
 
-def total_variation(hu: Image, *, noise: float, strength: float = 0.75) -> Image:
-    """The image u that minimises sum |grad u| + sum (u - hu)^2 / (2 w), with w = `strength` x `noise` in HU.
+def total_variation(hu: Image, *, noise: float, smoothing: float = 0.75) -> Image:
+    """The image u that minimises sum |grad u| + sum (u - hu)^2 / (2 w), with w = `smoothing` x `noise` in HU.
 
     A. Chambolle, J Math Imaging Vis 2004;20:89, with a fixed number of iterations: a stopping rule on the
     energy of the whole slice would smooth tissue less beside metal. The mean of the slice is kept.
     """
     _check_noise(noise)
-    weight = _not_negative("strength", strength) * noise
+    weight = _not_negative("smoothing", smoothing) * noise
     if weight == 0 or hu.size == 0:
         return hu.copy()
     n = _TV_ITERATIONS
@@ -100,12 +100,12 @@ def total_variation(hu: Image, *, noise: float, strength: float = 0.75) -> Image
 
 
 def non_local_means(
-    hu: Image, *, noise: float, strength: float = 1.2, patch_px: int = 5, search_px: int = 5
+    hu: Image, *, noise: float, smoothing: float = 1.2, patch_px: int = 5, search_px: int = 5
 ) -> Image:
     """Mean of the pixels up to `search_px` away along each axis, weighted by how alike the surroundings are.
 
     A. Buades et al., Image Processing On Line 2011;1:208: the weight is exp(-d2 / h^2), with d2 the mean
-    square difference of two patches of `patch_px` by `patch_px` pixels (odd) and h = `strength` x `noise`.
+    square difference of two patches of `patch_px` by `patch_px` pixels (odd) and h = `smoothing` x `noise`.
     The paper first takes twice the noise variance off d2. That holds for white noise; in CT the noise of
     near pixels is correlated, patches that overlap are more alike than that, and taking it off gains
     nothing.
@@ -117,7 +117,7 @@ def non_local_means(
     _check_noise(noise)
     patch = _odd("patch_px", patch_px)
     search = _whole("search_px", search_px)
-    h = _not_negative("strength", strength) * noise
+    h = _not_negative("smoothing", smoothing) * noise
     if h == 0 or hu.size == 0:
         return hu.copy()
     padded = np.pad(np.ascontiguousarray(hu, dtype=np.float32), patch // 2, mode="symmetric")

@@ -59,8 +59,9 @@ def test_the_noise_is_what_was_asked_for(name, settings):
     scan = scan_of(NOISE, n_slices=1)
     comparator = make_denoiser(name, scan, {**settings, "reduction": 0.4})
     result = denoise(scan, comparator)
-    # Few iterations of conjugate gradients leave coarse noise that differs from place to place.
-    within = 0.25 if name == "cgls" else 0.08
+    # What is left is coarser than it was, and the noise is matched in the flattest squares, about a plane;
+    # about the mean of larger tiles there is more of it, most after the few iterations of CGLS.
+    within = 0.25 if name == "cgls" else 0.12
     assert noise_left(result.hu) == pytest.approx(0.6 * noise_left(scan.hu), rel=within)
     assert (result.hu - scan.hu)[:, TILES > 0].mean() == pytest.approx(0.0, abs=1.0)
     step = result.history[-1]
@@ -74,7 +75,7 @@ def test_the_noise_is_what_was_asked_for(name, settings):
 
 def test_the_same_strength_is_the_same_image_by_either_algorithm(scan):
     fista, primal_dual = (
-        make_comparator("iterative-tv", scan, algorithm=algorithm, strength=300.0)
+        make_comparator("iterative-tv", scan, algorithm=algorithm, regularisation=300.0)
         for algorithm in ("fista", "primal-dual")
     )
     hu = scan.read(0).hu[None, None]
@@ -157,13 +158,21 @@ def test_every_setting_of_the_summary_is_one(name):
         ("sirt", {"reduction": 1.0}, "reduction is 1; it is the share of the noise to take away, below 1"),
         ("cgls", {"target_noise": -3.0}, "target_noise is -3.0; it must be a number above 0"),
         ("cgls", {"iterations": "many"}, "iterations is 'many'; it must be a number above 0"),
-        ("iterative-tv", {"strength": 1.0, "reduction": 0.5}, "strength and reduction both say how much"),
+        (
+            "iterative-tv",
+            {"regularisation": 1.0, "reduction": 0.5},
+            "regularisation and reduction both say how much",
+        ),
         (
             "iterative-tv",
             {"algorithm": "magic"},
             "there is no algorithm 'magic'; there are fista",
         ),
-        ("iterative-tv", {"tolerance": 1.0}, "this algorithm of iterative-tv has a strength, no tolerance"),
+        (
+            "iterative-tv",
+            {"tolerance": 1.0},
+            "this algorithm of iterative-tv has a regularisation, no tolerance",
+        ),
     ],
 )
 def test_wrong_settings_are_one_sentence_before_a_scan_is_read(name, settings, words):

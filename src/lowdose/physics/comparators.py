@@ -145,8 +145,8 @@ def _hu(mu: Image) -> Image:
 TOTAL_VARIATION = "iterative-tv"
 
 ALGORITHMS: Mapping[str, Regularised] = {
-    "fista": Regularised(_fista, "strength", 40.0),
-    "primal-dual": Regularised(_primal_dual, "strength", 40.0),
+    "fista": Regularised(_fista, "regularisation", 40.0),
+    "primal-dual": Regularised(_primal_dual, "regularisation", 40.0),
     "asd-pocs": Regularised(_asd_pocs, "tolerance", 0.1),
 }
 """What solves `iterative-tv`."""
@@ -201,7 +201,7 @@ class Comparator:
 def setting_names(name: str) -> tuple[str, ...]:
     """The settings that the comparator `name` takes; at most one of the last ones at a time."""
     if name == TOTAL_VARIATION:
-        return "algorithm", "reduction", "target_noise", "strength", "tolerance"
+        return "algorithm", "reduction", "target_noise", "regularisation", "tolerance"
     return "reduction", "target_noise", "iterations"
 
 
@@ -221,7 +221,7 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{key} is {value!r}; it must be a number above 0")
         if key == "reduction" and value >= 1:
             raise ValueError(f"reduction is {value:g}; it is the share of the noise to take away, below 1")
-        if key in ("strength", "tolerance") and key != parameter:
+        if key in ("regularisation", "tolerance") and key != parameter:
             raise ValueError(f"this algorithm of {name} has a {parameter}, no {key}")
 
 

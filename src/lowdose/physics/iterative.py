@@ -242,11 +242,11 @@ class ScaledSubset:
         change += image
         return change
 
-    def residual(self, image: Image) -> float:
-        """Weighted RMS difference between the line integrals of `image` and the measured."""
+    def residuals(self, image: Image) -> Sinogram:
+        """Line integrals of `image` less the measured, weighted so that their norm is the weighted RMS."""
         difference = self.operator(image) - self.values
-        difference *= np.sqrt(self.weights)
-        return float(np.sqrt(squared_norm(difference) / np.count_nonzero(self.weights)))
+        difference *= np.sqrt(self.weights / np.float32(np.count_nonzero(self.weights)))
+        return difference
 
 
 def ordered_subsets(operator: Operator, n_subsets: int) -> list[Subset]:

@@ -204,8 +204,10 @@ def asd_pocs(
     """Among the images whose weighted RMS residual is at most `tolerance` one of little total variation.
 
     E. Y. Sidky and X. Pan 2008, Phys Med Biol 53:4777: in turn a pass of ordered-subset SART, with `lowest`,
-    and `n_descents` steps down the total variation, whose length is adapted to the change by the former;
-    here they grow again while the residual is below the tolerance.
+    and `n_descents` steps down the total variation, whose length is adapted to the change by the former.
+    Beyond the paper they grow again while the residual is below the tolerance, and once it has been, a pass
+    that ends above it is followed only as far as the tolerance allows.
+
     The residual is ``sqrt(sum w (A x - b)^2 / n)`` over the n rays with a weight: with inverse variances for
     weights the noise itself has a residual of one. Of the images after each pass the one of least total
     variation within the tolerance is returned; where none is, the last. The smaller the subsets (the fewer
@@ -245,26 +247,42 @@ def _asd_pocs(
 ) -> Iterator[Image]:
     metric = Metric.of(whole.operator.grid.spacing)
     best, least, relaxation, length = image, np.inf, 1.0, None
+    inside: tuple[Image, Sinogram] | None = None
     while True:
         fitted = image
         for part in parts:
             fitted = part.towards_data(fitted, np.float32(relaxation))
             if lowest is not None:
                 np.maximum(fitted, np.float32(lowest), out=fitted)
-        residual = whole.residual(fitted)
-        variation = total_variation(fitted, metric)
-        if residual <= tolerance and variation < least:
-            best, least = fitted, variation
-        yield best if np.isfinite(least) else fitted
         moved = sqrt(squared_norm(fitted - image))
+        residuals = whole.residuals(fitted)
+        too_far = squared_norm(residuals) > tolerance**2
+        if inside is not None and too_far:
+            share = np.float32(_share_within(inside[1], residuals, tolerance))
+            fitted, residuals = (
+                a + share * (b - a) for a, b in zip(inside, (fitted, residuals), strict=True)
+            )
+        if inside is not None or not too_far:
+            inside = fitted, residuals
+            variation = total_variation(fitted, metric)
+            best, least = (fitted, variation) if variation < least else (best, least)
+        yield fitted if inside is None else best
         if length is None:
             length = _TV_SHARE * max(moved, _LEAST_MOVED * sqrt(squared_norm(fitted)))
         image = _descended(fitted, length, n_descents, metric)
-        if residual <= tolerance:
+        if not too_far:
             length /= _TV_SHARE_KEPT
         elif sqrt(squared_norm(image - fitted)) > _TV_LARGEST * moved:
             length *= _TV_SHARE_KEPT
         relaxation *= _RELAXATION_KEPT
+
+
+def _share_within(inside: Sinogram, outside: Sinogram, tolerance: float) -> float:
+    """How far to go from residuals within the tolerance to residuals beyond it: the root of a square."""
+    change = outside - inside
+    square, slope = squared_norm(change), float(np.vdot(inside, change))
+    left = max(tolerance**2 - squared_norm(inside), 0.0)
+    return float(min(1.0, (sqrt(slope**2 + square * left) - slope) / square))
 
 
 def _descended(image: Image, length: float, n_descents: int, metric: Metric) -> Image:
