@@ -93,7 +93,9 @@ def test_a_signal_to_a_real_process(tmp_path: Path, sent: str, status: int):
     """The signal arrives while slices are being read, denoised and written in several threads."""
     source = body_series(tmp_path / "in", 40)
     code = (
-        "import time, lowdose.denoising as d; from lowdose.cli import main; "
+        "import signal, time, lowdose.denoising as d; from lowdose.cli import main; "
+        # A job a shell started in the background inherits "ignore the interrupt", and so would its child.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
         "d.Identity.__call__ = lambda self, hu: (time.sleep(0.2), hu)[1]; main()"
     )
     command = [sys.executable, "-c", code, "denoise", source, tmp_path / "out", "--method", "identity"]
