@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.physics.geometry import FanBeam, Geometry, ImageGrid, ParallelBeam
+from lowdose.physics.geometry import ConeBeam, FanBeam, Geometry, ImageGrid, ParallelBeam
 from lowdose.physics.noise import expected_counts, line_integral_variance
 from lowdose.physics.projector import Projector
-from lowdose.physics.reconstruction import Apodisation, fbp, ram_lak
+from lowdose.physics.ramp import Apodisation, ram_lak
+from lowdose.physics.reconstruction import fbp
 from lowdose.scan import Scan
 from lowdose.units import WATER_MU_PER_MM, mu_difference_to_hu
 
@@ -48,6 +49,24 @@ def chords(
     angle = geometry.view_angles[:, None] + geometry.channel_angles[None, :]
     distance = geometry.channel_offsets[None, :] - (centre[1] * np.cos(angle) + centre[0] * np.sin(angle))
     return 2.0 * np.sqrt(np.maximum(radius**2 - distance**2, 0.0))
+
+
+def ball_chords(
+    geometry: ConeBeam, radius: float, centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> NDArray[np.float64]:
+    """Exact line integrals `[view, row, channel]` of a ball of value one; `centre` (z, y, x) in mm."""
+    angle = geometry.view_angles[:, None, None]
+    along, aside, depth = np.cos(angle), np.sin(angle), geometry.source_to_detector
+    u, w = geometry.channel_places, geometry.row_places[:, None]
+    ray = np.stack(
+        np.broadcast_arrays(w, u * aside - depth * along, u * along + depth * aside, subok=False), axis=-1
+    )
+    ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+    source = geometry.source_to_axis * np.concatenate([0 * angle, along, -aside], axis=-1)
+    towards = np.array(centre) - source[:, :, None, :]
+    reach = (towards * ray).sum(-1)
+    missed = (towards**2).sum(-1) - reach**2
+    return 2 * np.sqrt(np.maximum(radius**2 - missed, 0.0))
 
 
 def noisy_water(

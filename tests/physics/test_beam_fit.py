@@ -6,7 +6,8 @@ import pytest
 from lowdose.physics.beam import Beam
 from lowdose.physics.beam_fit import BeamSearch, Seen
 from lowdose.physics.flat_regions import find_flat_places
-from lowdose.physics.reconstruction import fbp, hann
+from lowdose.physics.ramp import hann
+from lowdose.physics.reconstruction import fbp
 from lowdose.physics.scan_projection import line_integrals
 from lowdose.physics.scanner import Scanner
 from lowdose.quality.spectra import noise_power_spectrum

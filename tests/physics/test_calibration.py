@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lowdose.physics.calibration import calibrate
-from lowdose.physics.reconstruction import hann
+from lowdose.physics.ramp import hann
 from lowdose.physics.scanner import Scanner
 from lowdose.scan import Scan
 from tests.physics.phantoms import FAN, GRID, disc, noisy_water

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lowdose.physics.kernel import Kernel, fitted_kernel, flat_kernel
-from lowdose.physics.reconstruction import hann
+from lowdose.physics.ramp import hann
 
 FREQUENCIES = np.linspace(0.02, 0.7, 35)
 

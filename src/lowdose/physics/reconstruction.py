@@ -1,87 +1,25 @@
 """Filtered back projection for parallel and fan beams.
 
-A. C. Kak and M. Slaney, "Principles of Computerized Tomographic Imaging", chapter 3: the band-limited ramp is
-sampled in space, so that the mean of the image is right; the equiangular fan has its own ramp and weights.
+A. C. Kak and M. Slaney, "Principles of Computerized Tomographic Imaging", chapter 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import lru_cache
-from types import MappingProxyType
 
 import numba
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from lowdose.physics.cores import ALL_CORES
 from lowdose.physics.geometry import FanBeam, Geometry, ImageGrid
 from lowdose.physics.lanes import LANES, add_between
-from lowdose.physics.redundancy import is_displaced, redundancy_weights
+from lowdose.physics.ramp import Apodisation, filtered_rows, ram_lak, ramp_response
+from lowdose.physics.redundancy import is_displaced, redundancy_weights, whole_detector
 from lowdose.physics.symmetry import orbits
 
 Image = NDArray[np.float32]
 Floats = NDArray[np.float64]
-Apodisation = Callable[[Floats], Floats]
-"""Gain of the reconstruction kernel over the pure ramp at spatial frequencies in 1/mm, at the rotation
-axis.
-"""
-
-
-def ram_lak(frequencies: Floats) -> Floats:
-    """The pure ramp, cut at the detector's Nyquist frequency."""
-    return np.ones_like(frequencies)
-
-
-def rectangle(cutoff: float) -> Apodisation:
-    """The pure ramp up to `cutoff` in 1/mm, nothing beyond."""
-    return _window(cutoff, np.ones_like)
-
-
-def shepp_logan(cutoff: float) -> Apodisation:
-    """A sinc window, 2 / pi at `cutoff` in 1/mm and nothing beyond."""
-    return _window(cutoff, lambda share: np.sinc(share / 2))
-
-
-def cosine(cutoff: float) -> Apodisation:
-    """A cosine window that reaches zero at `cutoff` in 1/mm."""
-    return _window(cutoff, lambda share: np.cos(np.pi / 2 * share))
-
-
-def hamming(cutoff: float) -> Apodisation:
-    """A Hamming window, 0.08 at `cutoff` in 1/mm and nothing beyond."""
-    return _window(cutoff, lambda share: 0.54 + 0.46 * np.cos(np.pi * share))
-
-
-def hann(cutoff: float) -> Apodisation:
-    """A Hann window that reaches zero at `cutoff` in 1/mm."""
-    return _window(cutoff, lambda share: 0.5 + 0.5 * np.cos(np.pi * share))
-
-
-APODISATIONS: Mapping[str, Callable[[float], Apodisation]] = MappingProxyType(
-    {
-        "ram-lak": rectangle,
-        "shepp-logan": shepp_logan,
-        "cosine": cosine,
-        "hamming": hamming,
-        "hann": hann,
-    }
-)
-"""Windows by name, each made for a cut-off frequency in 1/mm at the axis: `nyquist(geometry)` or a share of
-it."""
-
-
-def _window(cutoff: float, gain: Apodisation) -> Apodisation:
-    if not cutoff > 0:
-        raise ValueError(f"the cut-off frequency is {cutoff:g} 1/mm; it must be positive")
-    return lambda frequencies: np.where(frequencies <= cutoff, gain(frequencies / cutoff), 0.0)
-
-
-def nyquist(geometry: Geometry) -> float:
-    """The highest frequency that one view samples, in 1/mm at the axis."""
-    return 0.5 / geometry.sampling_at_axis
 
 
 def field_of_view(geometry: Geometry) -> float:
@@ -113,9 +51,10 @@ def fbp(geometry: Geometry, grid: ImageGrid, sinogram: Image, apodisation: Apodi
     """
     values = _checked(geometry, sinogram) * _ray_weights(geometry)
     if isinstance(geometry, FanBeam) and is_displaced(geometry):
-        geometry, values = _centred(geometry, values)
+        geometry, n_before, n_after = whole_detector(geometry)
+        values = np.pad(values, ((0, 0), (n_before, n_after)))
     groups = orbits(geometry, grid)
-    filtered = groups.gathered(_filtered(values, _response(geometry, apodisation)), n_beyond=2)
+    filtered = groups.gathered(filtered_rows(values, ramp_response(geometry, apodisation)), n_beyond=2)
     angles = geometry.view_angles[groups.views[:, 0]]
     cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
     y, x = (_pixel_places(n, spacing) for n, spacing in zip(grid.shape, grid.spacing, strict=True))
@@ -157,49 +96,6 @@ def _ray_weights(geometry: Geometry) -> Image:
     if geometry.detector == "flat":
         scale *= geometry.source_to_axis
     return (weights * scale * np.cos(geometry.channel_angles)).astype(np.float32)
-
-
-def _centred(geometry: FanBeam, values: Image) -> tuple[FanBeam, Image]:
-    """A detector as far on both sides of the axis, zero where there was none.
-
-    What the filter spreads beyond the near end of a displaced detector belongs to the image.
-    """
-    missing = round(2 * abs(geometry.channel_shift))
-    before, shift = (missing, -missing / 2) if geometry.channel_shift > 0 else (0, missing / 2)
-    whole = replace(
-        geometry,
-        n_channels=geometry.n_channels + missing,
-        channel_shift=geometry.channel_shift + shift,
-    )
-    return whole, np.pad(values, ((0, 0), (before, missing - before)))
-
-
-def _response(geometry: Geometry, apodisation: Apodisation) -> Image:
-    """Frequency response of the apodised ramp for rows padded so that their ends do not meet."""
-    n_channels = geometry.n_channels
-    n_padded = 2 * scipy.fft.next_fast_len(n_channels, real=True)
-    n = np.arange(1, n_channels, 2)
-    if isinstance(geometry, FanBeam) and geometry.detector == "arc":
-        spacing = geometry.channel_spacing / geometry.source_to_detector
-        distances = np.sin(n * spacing)
-    else:
-        spacing = geometry.sampling_at_axis
-        distances = n * spacing
-    kernel = np.zeros(n_padded)
-    kernel[0] = 1 / (4 * spacing)
-    kernel[n] = kernel[-n] = -spacing / (np.pi * distances) ** 2
-    frequencies = scipy.fft.rfftfreq(n_padded, d=geometry.sampling_at_axis)
-    response = scipy.fft.rfft(kernel).real * apodisation(frequencies)
-    return np.asarray(response, dtype=np.float32)
-
-
-def _filtered(sinogram: Image, response: Image) -> Image:
-    n_channels = sinogram.shape[1]
-    n_padded = 2 * (len(response) - 1)
-    spectrum = scipy.fft.rfft(sinogram, n=n_padded, axis=1, workers=-1)
-    spectrum *= response
-    rows: Image = scipy.fft.irfft(spectrum, n=n_padded, axis=1, workers=-1, overwrite_x=True)
-    return rows[:, :n_channels]
 
 
 def _pixel_places(n: int, spacing: float) -> Image:

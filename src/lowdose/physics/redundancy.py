@@ -10,6 +10,8 @@ S. Wesarg et al., Med Phys 29:372 (2002). Detectors far beside the axis: G. Wang
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -100,3 +102,19 @@ def displaced_weights(channel_angles: Floats) -> Floats:
     near = float(min(-channel_angles.min(), channel_angles.max()))
     towards_far = channel_angles if channel_angles.max() > near else -channel_angles
     return _step((1 + towards_far / near) / 2)
+
+
+def whole_detector(geometry: FanBeam) -> tuple[FanBeam, int, int]:
+    """A detector that reaches as far on both sides of the axis, and the channels to add before and after.
+
+    They are to be zero: what the filter spreads beyond the near end of a displaced detector belongs to the
+    image.
+    """
+    missing = round(2 * abs(geometry.channel_shift))
+    before, shift = (missing, -missing / 2) if geometry.channel_shift > 0 else (0, missing / 2)
+    whole = replace(
+        geometry,
+        n_channels=geometry.n_channels + missing,
+        channel_shift=geometry.channel_shift + shift,
+    )
+    return whole, before, missing - before
