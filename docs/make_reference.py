@@ -30,14 +30,24 @@ def page() -> str:
     """The whole page."""
     group: Any = get_command(app)
     contents = [
-        f"- [`lowdose {name}`](#lowdose-{name}): {first_sentence(command)}" for name, command in shown(group)
+        f"- [`lowdose {name}`](#lowdose-{name.replace(' ', '-')}): {first_sentence(command)}"
+        for name, command in shown(group)
     ]
     sections = [section(name, command) for name, command in shown(group)]
     return "\n\n".join([OPENING + "\n" + "\n".join(contents), *sections]) + "\n"
 
 
 def shown(group: Any) -> list[tuple[str, Any]]:
-    return [(name, command) for name, command in group.commands.items() if not command.hidden]
+    """Every command and its name; those of a group are called by both names."""
+    found = []
+    for name, command in group.commands.items():
+        if command.hidden:
+            continue
+        if hasattr(command, "commands"):
+            found += [(f"{name} {part}", one) for part, one in shown(command)]
+        else:
+            found.append((name, command))
+    return found
 
 
 def section(name: str, command: Any) -> str:

@@ -15,6 +15,7 @@ from lowdose.cli.denoise import denoise
 from lowdose.cli.doctor import doctor
 from lowdose.cli.evaluate import evaluate
 from lowdose.cli.methods import methods
+from lowdose.cli.phantom import phantom
 from lowdose.cli.simulate import simulate
 from lowdose.cli.terminal import INTERRUPTED, complain, give_up
 from lowdose.cli.train import train
@@ -53,6 +54,7 @@ app = typer.Typer(
 )
 for command in (demo, denoise, simulate, evaluate, methods, train, doctor):
     app.command()(command)
+app.add_typer(phantom)
 
 
 def _version(wanted: bool) -> None:

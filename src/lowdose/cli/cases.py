@@ -5,23 +5,21 @@ fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import repeat
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import typer
 
-from lowdose.cli.terminal import SOME_FAILED, complain, give_up, print_json, progress, refuse, say, warn
+from lowdose.cli.terminal import SOME_FAILED, complain, give_up, print_json, refuse, say, warn
+from lowdose.cli.together import written_together
 from lowdose.denoising import DenoisingError, MethodError
 from lowdose.io import Case, Derivation, InputError, OutputError, open_input, write_derived
 from lowdose.io.output import check_output, explained
 from lowdose.provenance import CaseRecord, Run
-from lowdose.scan import Scan, in_step, read_ahead
+from lowdose.scan import Scan, read_ahead
 
 
 @dataclass(frozen=True)
@@ -132,22 +130,14 @@ def _one_case(case: Case, output: Path, process: Process, report: Report | None)
 
 def _written(record: CaseRecord, scan: Scan, products: list[Product], output: Path) -> list[CaseRecord]:
     """Write all products slice by slice together, with a thread for each where there are several."""
-    scans, alone = in_step([product.scan for product in products])
-    stopped = Event()
 
-    def write(product: Product, taken: Scan, advance: Callable[[], None]) -> CaseRecord:
-        def on_slice(_z: int) -> None:
-            if stopped.is_set():
-                raise KeyboardInterrupt
-            advance()
-
+    def write(number: int, taken: Scan, on_slice: Callable[[int], None]) -> CaseRecord:
+        product = products[number]
         place = output / product.folder if product.folder else output
         try:
             written = write_derived(taken, place, product.derivation, on_slice=on_slice)
         except _FAILURES as error:
             return _failed(record, scan, error)
-        finally:
-            alone()
         facts = {
             "slices": written.n_slices,
             "clipped_pixels": written.n_clipped,
@@ -158,17 +148,7 @@ def _written(record: CaseRecord, scan: Scan, products: list[Product], output: Pa
             record, output=str(written.path), notes=notes, history=product.scan.history, facts=facts
         )
 
-    with progress(record.case, sum(len(product.scan) for product in products)) as advance:
-        if len(products) == 1:
-            records = [write(products[0], read_ahead(scans[0]), advance)]
-        else:
-            with ThreadPoolExecutor(len(products)) as writers:
-                try:
-                    records = list(writers.map(write, products, scans, repeat(advance)))
-                except BaseException:
-                    stopped.set()
-                    alone()
-                    raise
+    records = written_together([product.scan for product in products], write, record.case)
     for product, done in zip(products, records, strict=True):
         if done.error is None:
             for note in done.notes[len(product.scan.notes) :]:

@@ -118,7 +118,7 @@ def _write_slice(
     hu = checked_slice(scan, z).hu
     with _faults_of(source):
         stored, n_clipped, bounds = _stored_values(hu, header)
-        encoded = _encoded(header, stored)
+        encoded = encoded_file(header, stored)
     with explained(series.output), path.open("xb") as file:
         file.write(encoded)
         file.flush()
@@ -167,7 +167,7 @@ def _stored_values(hu: NDArray[np.float32], header: Dataset) -> tuple[NDArray[An
     return stored.astype(kind), n_clipped, (low, high)
 
 
-def _encoded(header: Dataset, stored: NDArray[Any]) -> bytes:
+def encoded_file(header: Dataset, stored: NDArray[Any]) -> bytes:
     """The file's bytes, Explicit VR Little Endian, uncompressed."""
     if stored.shape != (header.Rows, header.Columns):
         raise ValueError(f"{header.Rows} x {header.Columns} pixels for a slice of {stored.shape}")

@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lowdose.phantoms.acquisition import PhantomScanner, Protocol
+from lowdose.phantoms.phantom import Phantom
+from lowdose.phantoms.primitives import ball, upright_cylinder
+from lowdose.physics.geometry import ConeBeam, FanBeam, VolumeGrid
+from lowdose.physics.scanner import Scanner
+
+FAN = FanBeam(
+    n_views=360, n_channels=160, channel_spacing=2.0, source_to_axis=300.0, source_to_detector=550.0
+)
+CLINICAL = Scanner("clinic", "a clinical scanner", FAN, photons=2e5, electronic=0.0)
+BENCH = Scanner(
+    "bench",
+    "a bench",
+    ConeBeam(120, 40, 80, 0.6, 0.6, 100.0, 200.0),
+    photons=2e4,
+    electronic=5.0,
+    water_mu=0.04,
+)
+WATER = Phantom("water", "water", (upright_cylinder("water", 0.0, (0.0, 0.0, 0.0), (50.0, 50.0), 40.0),))
+BALL = Phantom("ball", "a ball", (ball("ball", 40.0, (0.0, 1.0, -1.0), 5.0),))
+PROTOCOL = Protocol(CLINICAL, VolumeGrid((4, 64, 64), (3.0, 1.8, 1.8)))
+ON_BENCH = Protocol(BENCH, VolumeGrid((16, 40, 40), (0.4, 0.4, 0.4)), rays=2)
+
+
+def middle(hu, reach=8):
+    n_y, n_x = hu.shape[-2:]
+    return hu[..., n_y // 2 - reach : n_y // 2 + reach, n_x // 2 - reach : n_x // 2 + reach]
+
+
+def test_water_reads_zero_and_air_a_thousand_less():
+    hu = PhantomScanner(WATER, PROTOCOL).noise_free().hu
+    assert middle(hu).mean() == pytest.approx(0.0, abs=1.0)
+    assert hu[:, :3, :3].mean() == pytest.approx(-1000.0, abs=3.0)
+    assert hu[0].tobytes() == hu[3].tobytes()
+
+
+def test_a_ball_reads_its_hu_in_a_cone_beam():
+    virtual = PhantomScanner(BALL, ON_BENCH)
+    hu, truth = virtual.noise_free().hu, virtual.truth().hu
+    assert hu[7:9, 18:24, 16:20].mean() == pytest.approx(40.0, abs=5.0)
+    assert np.corrcoef(hu.ravel(), truth.ravel())[0, 1] > 0.98
+
+
+def test_noise_follows_the_dose_and_repeats_differ():
+    virtual = PhantomScanner(WATER, replace(PROTOCOL, grid=VolumeGrid((6, 64, 64), (3.0, 1.8, 1.8))))
+    free = middle(virtual.noise_free().hu)
+    spreads = [(middle(virtual.scan(dose).hu) - free).std() for dose in (1.0, 0.25)]
+    assert spreads[1] / spreads[0] == pytest.approx(2.0, rel=0.1)
+    first, second = (middle(virtual.scan(1.0, repeat).hu) - free for repeat in (0, 1))
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.1
+    assert abs(np.corrcoef(first[0].ravel(), first[1].ravel())[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL, ON_BENCH], ids=["fan", "cone"])
+def test_a_seed_gives_the_same_bits_in_any_order(protocol):
+    phantom = WATER if protocol is PROTOCOL else BALL
+    one, other = PhantomScanner(phantom, protocol, seed=7), PhantomScanner(phantom, protocol, seed=7)
+    last = one.scan(0.5).read(3).hu
+    assert np.array_equal(other.scan(0.5).hu[3], last)
+    assert not np.array_equal(PhantomScanner(phantom, protocol, seed=8).scan(0.5).read(3).hu, last)
+
+
+def test_a_slice_averages_the_photons_over_its_thickness():
+    """A slice half in the water is seen by half the photons, not by half the logarithm."""
+    virtual = PhantomScanner(WATER, replace(PROTOCOL, middle=40.0, layers=4, rays=1,
+                                            grid=VolumeGrid((1, 64, 64), (4.0, 1.8, 1.8))))  # fmt: skip
+    longest = virtual.slice_integrals(0).max()
+    assert longest == pytest.approx(-np.log((1 + np.exp(-100 * 0.0192)) / 2), rel=1e-3)
+
+
+def test_line_integrals_are_worked_out_once_for_all_doses(monkeypatch):
+    virtual, calls = PhantomScanner(BALL, PROTOCOL), []
+    real = Phantom.line_integrals
+    monkeypatch.setattr(Phantom, "line_integrals", lambda *a, **k: calls.append(1) or real(*a, **k))
+    scans = [virtual.scan(dose, repeat) for dose in (1.0, 0.5) for repeat in (0, 1)]
+    for z in range(4):
+        for scan in scans:
+            scan.read(z)
+    assert len(calls) == 4 * PROTOCOL.layers
+
+
+def test_truth_labels_and_geometry_belong_together():
+    small = Phantom("small", "a small ball", (ball("ball", 40.0, (1.0, 1.0, -1.0), 2.0),))
+    virtual = PhantomScanner(small, replace(ON_BENCH, middle=2.0))
+    scan, truth, labels = virtual.scan(), virtual.truth(), virtual.labels()
+    assert np.array_equal(scan.affine, truth.affine)
+    assert scan.spacing == (0.4, 0.4, 0.4)
+    z, y, x = np.argwhere(labels.hu == 1).mean(axis=0)
+    place = (scan.affine @ (z, y, x, 1))[:3]
+    assert place == pytest.approx((-1.0, 1.0, 1.0), abs=0.05)  # x, y, z in patient space
+    assert scan.history[0].parameters["dose"] == 1.0
+    assert scan.acquisition.kernel == "hann-1"
+
+
+def test_protocols_that_can_not_be_are_refused():
+    with pytest.raises(ValueError, match="choose one of cosine"):
+        replace(PROTOCOL, kernel="sharp")
+    with pytest.raises(ValueError, match="cut-off"):
+        replace(PROTOCOL, cutoff=0.0)
+    with pytest.raises(ValueError, match="at least one ray"):
+        replace(PROTOCOL, rays=0)
+    with pytest.raises(ValueError, match="must be positive"):
+        PhantomScanner(WATER, PROTOCOL).scan(0.0)
