@@ -8,6 +8,8 @@ from lowdose.phantoms.phantom import Phantom
 from lowdose.phantoms.primitives import ball, upright_cylinder
 from lowdose.physics.geometry import ConeBeam, FanBeam, VolumeGrid
 from lowdose.physics.scanner import Scanner
+from lowdose.physics.scanners import SCANNERS
+from lowdose.quality.resolution import task_transfer
 
 FAN = FanBeam(
     n_views=360, n_channels=160, channel_spacing=2.0, source_to_axis=300.0, source_to_detector=550.0
@@ -95,6 +97,25 @@ def test_truth_labels_and_geometry_belong_together():
     assert place == pytest.approx((-1.0, 1.0, 1.0), abs=0.05)  # x, y, z in patient space
     assert scan.history[0].parameters["dose"] == 1.0
     assert scan.acquisition.kernel == "hann-1"
+
+
+@pytest.mark.parametrize(("kernel", "cutoff"), [("ram-lak", 1.0), ("hann", 1.0), ("hann", 0.6)])
+def test_the_resolution_is_that_of_the_window(kernel, cutoff):
+    """Window times the channel's aperture times the sinc squared of linear interpolation."""
+    geometry = SCANNERS["siemens-as+"].geometry
+    rod = upright_cylinder("rod", 100.0, (0.0, 3.0, 2.0), (6.1, 6.1), 10.0)
+    phantom = Phantom("rod", "a rod", (upright_cylinder("w", 0.0, (0.0, 0.0, 0.0), (60.0, 60.0), 10.0), rod))
+    grid = VolumeGrid((1, 200, 200), (2.0, 0.4, 0.4))
+    protocol = Protocol(SCANNERS["siemens-as+"], grid, kernel=kernel, cutoff=cutoff, rays=5)
+    image = PhantomScanner(phantom, protocol).noise_free().read(0).hu
+    middle = 99.5 * 0.4
+    found = task_transfer(image, (0.4, 0.4), (middle + 3.3, middle + 1.8), 6.0, reach=11.0)
+    f, tau = np.linspace(0.0, 1.0, 4001), geometry.sampling_at_axis
+    transfer = protocol.apodisation(f) * np.sinc(f * tau) ** 3
+    assert found.f50 == pytest.approx(f[np.argmax(transfer < 0.5)], rel=0.02)
+    assert found.centre == pytest.approx((middle + 3.0, middle + 2.0), abs=0.01)
+    assert found.radius == pytest.approx(6.1, abs=0.01)
+    assert found.contrast == pytest.approx(100.0, abs=1.0)
 
 
 def test_protocols_that_can_not_be_are_refused():
