@@ -110,6 +110,21 @@ def test_an_image_that_was_sharpened_has_a_transfer_above_one():
     assert found.f50 == pytest.approx(f[np.argmax(expected < 0.5)], rel=0.04)
 
 
+@pytest.mark.parametrize("width", [0.4, 0.8, 1.3])
+def test_the_rim_of_a_big_cylinder_is_measured_whatever_is_inside(width):
+    generator = np.random.default_rng(7)
+    image, centre = rod(40.0, width, contrast=1000.0, background=-1000.0, shift=(0.3, -0.2))
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]] * 0.5
+    distance = np.hypot(y - centre[0], x - centre[1])
+    image[distance < 33.9] += generator.uniform(-800.0, 800.0, np.count_nonzero(distance < 33.9))
+    guess = tuple(np.add(centre, (0.6, -0.5)))
+    found = task_transfer(image, (0.5, 0.5), guess, 40.0, reach=46.0, inner=34.8)
+    assert found.f50 == pytest.approx(F50 / width, rel=0.02)
+    assert found.contrast == pytest.approx(1000.0, rel=0.01)
+    assert found.centre == pytest.approx(centre, abs=0.01)
+    assert found.radius == pytest.approx(40.0, abs=0.02)
+
+
 def test_what_is_no_rod_is_told():
     image, centre = rod(6.0, 0.8)
     with pytest.raises(NoRodError, match="not inside the image"):

@@ -85,19 +85,22 @@ def task_transfer(
     radius: float,
     *,
     reach: float | None = None,
+    inner: float = 0.0,
 ) -> TaskTransfer:
     """The TTF of a rod in `images`, `[y, x]` or `[image, y, x]` in HU, which are averaged first.
 
     `spacing` is the pixel size (y, x) in mm; `centre` (y, x) in mm from the middle of the first pixel is
     refined, as is `radius` in mm. Pixels up to `reach` mm from the centre take part, which must hold the rod
-    and nothing else; twice the radius, but at least 4 mm beyond it, unless given. `NoRodError` where these
-    are not inside the image or show no rod above the noise.
+    and nothing else; twice the radius, but at least 4 mm beyond it, unless given. Pixels less than `inner` mm
+    from it are left out: of a cylinder with other things inside, its rim is then the rod. `NoRodError` where
+    these are not inside the image or show no rod above the noise.
     """
     image = np.asarray(images, np.float64)
     image = image.mean(axis=0) if image.ndim == 3 else image
     reach = reach or max(2 * radius, radius + 4.0)
-    y, x, values = _pixels_near(image, spacing, centre, reach)
-    place = np.array([*_centroid(y, x, values, centre, radius), radius, max(spacing)])
+    y, x, values = _pixels_near(image, spacing, centre, reach, inner)
+    first = centre if inner else _centroid(y, x, values, centre, radius)
+    place = np.array([*first, radius, max(spacing)])
     reaches = np.array([0.5, 0.5, 0.2]) * radius
     low = np.append(place[:3] - reaches, 0.15 * min(spacing))
     high = np.append(place[:3] + reaches, max(radius, 3 * max(spacing)))
@@ -157,9 +160,9 @@ def noise_matched_blur(
 
 
 def _pixels_near(
-    image: Floats, spacing: tuple[float, float], centre: tuple[float, float], reach: float
+    image: Floats, spacing: tuple[float, float], centre: tuple[float, float], reach: float, inner: float
 ) -> tuple[Floats, Floats, Floats]:
-    """y, x in mm and HU of the pixels within `reach` of `centre`."""
+    """y, x in mm and HU of the pixels from `inner` to `reach` mm away from `centre`."""
     y, x = np.meshgrid(*(np.arange(n) * d for n, d in zip(image.shape, spacing, strict=True)), indexing="ij")
     edges = [(centre[k] - reach, centre[k] + reach, (image.shape[k] - 1) * spacing[k]) for k in (0, 1)]
     if any(low < 0 or high > last for low, high, last in edges):
@@ -167,7 +170,8 @@ def _pixels_near(
             f"the rod at (y, x) = ({centre[0]:.1f}, {centre[1]:.1f}) mm and {reach:.1f} mm around it are not "
             "inside the image; check the place, or choose a shorter reach"
         )
-    near = np.hypot(y - centre[0], x - centre[1]) <= reach
+    distance = np.hypot(y - centre[0], x - centre[1])
+    near = (distance <= reach) & (distance >= inner)
     values = image[near]
     if not np.isfinite(values).all():
         raise NoRodError("the rod's surroundings hold values that are no numbers")
@@ -219,7 +223,7 @@ def _linear_part(
     `parameters` are y, x, the radius, the width of the Gaussian, and the terms of the series.
     """
     distance = np.hypot(y - parameters[0], x - parameters[1])
-    radii = np.linspace(0.0, float(distance.max()), _N_RADII)
+    radii = np.linspace(float(distance.min()), float(distance.max()), _N_RADII)
     profile = _blurred(radii, float(parameters[2]), float(parameters[3]), parameters[4:])
     rod = np.interp(distance, radii, profile)
     design = np.stack(
