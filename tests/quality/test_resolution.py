@@ -4,7 +4,7 @@ from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
 from scipy.special import i0e
 
-from lowdose.quality.resolution import NoRodError, blurred_disc, noise_matched_blur, task_transfer
+from lowdose.quality.resolution import NoRodError, blurred_disc, task_transfer
 
 F50, F10 = 0.18739, 0.34154
 """Of a Gaussian with a standard deviation of 1 mm, in 1/mm."""
@@ -135,18 +135,3 @@ def test_what_is_no_rod_is_told():
     image[30, 30] = np.nan
     with pytest.raises(NoRodError, match="no numbers"):
         task_transfer(image, (0.5, 0.5), centre, 6.0)
-
-
-def test_a_matched_blur_leaves_the_noise_asked_for():
-    generator = np.random.default_rng(6)
-    image = generator.normal(0.0, 20.0, (200, 200))
-    regions = np.zeros(image.shape, bool)
-    regions[30:170, 30:170] = True
-    blurred, width = noise_matched_blur(image, regions, 5.0)
-    assert blurred[regions].std() == pytest.approx(5.0, rel=1e-3)
-    assert width == pytest.approx(20 / 5 / (2 * np.sqrt(np.pi)), rel=0.05)  # white noise: s / (2 w sqrt(pi))
-    same, none = noise_matched_blur(image, regions, float(image[regions].std()))
-    assert none == 0.0
-    assert np.array_equal(same, image)
-    with pytest.raises(ValueError, match="ask for less than there is"):
-        noise_matched_blur(image, regions, 50.0)

@@ -5,10 +5,12 @@ import pytest
 
 from lowdose.quality.spectra import (
     RadialSpectrum,
+    RepeatedRegions,
     detrended,
     noise_power_spectrum,
     radial_average,
     radial_bins,
+    squares_around,
 )
 
 SIGMA = 20.0
@@ -124,3 +126,48 @@ def test_the_mean_frequency_of_white_noise_is_half_of_nyquist_and_blur_lowers_it
     )
     assert plain == pytest.approx(0.25 / 0.7, rel=0.05)
     assert soft < 0.7 * plain
+
+
+def test_the_peak_of_a_curve_lies_between_its_rings():
+    frequencies = np.linspace(0.02, 1.0, 50)
+    for centre in (0.311, 0.5, 0.683):
+        peaked = RadialSpectrum(frequencies, 100 - 200 * (frequencies - centre) ** 2)
+        assert peaked.peak_frequency == pytest.approx(centre, abs=0.002)
+    falling = RadialSpectrum(frequencies, 1 / frequencies)
+    assert falling.peak_frequency == frequencies[0]
+
+
+def test_what_repeats_have_in_common_is_no_noise():
+    """Structure far above the noise, another one in each slice, leaves the closed form of white noise."""
+    generator = np.random.default_rng(3)
+    corners = np.array([[0, 0], [10, 20], [32, 32]])
+    structures = 500 * generator.standard_normal((4, 64, 64))
+    found = RepeatedRegions(32, SQUARE)
+    for _ in range(12):
+        for z in range(4):
+            found.add(z, structures[z] + generator.normal(0, SIGMA, (64, 64)), corners)
+    expected = SIGMA**2 * SQUARE[0] * SQUARE[1]
+    assert found.radial.power[3:].mean() == pytest.approx(expected, rel=0.03)
+    assert found.n_regions == 12 * 4 * 3
+
+
+def test_places_seen_once_give_the_plain_spectrum():
+    noise = white(1, (64, 64))[0]
+    corners = np.array([[3, 5], [30, 20]])
+    found = RepeatedRegions(32, OBLONG)
+    found.add("slice", noise, corners)
+    cut = np.stack([noise[y : y + 32, x : x + 32] for y, x in corners])
+    assert found.power == pytest.approx(noise_power_spectrum(cut, OBLONG).mean(axis=0))
+
+
+def test_squares_lie_in_their_disc_or_on_their_ring():
+    spacing = (0.5, 0.5)
+    inner = squares_around((50.0, 60.0), 0.0, 32, spacing, reach=30.0)
+    far = np.hypot(*((inner[:, None] + [[0, 0], [0, 31], [31, 0], [31, 31]]) * 0.5 - [50.0, 60.0]).T)
+    assert len(inner) > 4
+    assert far.max() <= 30.5
+    ring = squares_around((50.0, 60.0), 25.0, 32, spacing)
+    middles = (ring + 15.5) * 0.5 - [50.0, 60.0]
+    assert np.hypot(*middles.T) == pytest.approx(25.0, abs=0.5)
+    assert len(ring) == int(np.ceil(2 * np.pi * 25 / 8))
+    assert len(squares_around((50.0, 60.0), 0.0, 32, spacing)) == 1

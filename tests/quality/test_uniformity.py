@@ -5,6 +5,7 @@ from scipy.stats import linregress
 from lowdose.quality.uniformity import (
     Circle,
     OutsideError,
+    RepeatedCircle,
     acr_contrast_to_noise,
     acr_uniformity,
     circle,
@@ -67,3 +68,17 @@ def test_contrast_to_noise_in_both_forms():
     insert, background = Circle(60.0, 8.0, 100), Circle(50.0, 6.0, 100)
     assert acr_contrast_to_noise(insert, background) == pytest.approx(10 / 6)
     assert contrast_to_noise(insert, background) == pytest.approx(10 / np.sqrt(50))
+
+
+def test_shading_and_structure_are_no_noise_between_repeats():
+    generator = np.random.default_rng(1)
+    shading = np.add.outer(np.arange(80.0), 2 * np.arange(80.0))
+    repeated, once = (RepeatedCircle((80, 80), (1.0, 1.0), (40.0, 40.0), 20.0) for _ in range(2))
+    for _ in range(10):
+        for z in range(3):
+            repeated.add(z, shading + 30 * z + generator.normal(0, 7, (80, 80)))
+    image = generator.normal(12, 7, (80, 80))
+    once.add(0, image)
+    assert repeated.circle.noise == pytest.approx(7.0, rel=0.02)
+    assert repeated.circle.mean == pytest.approx(3 * 40.0 + 30.0, abs=0.2)
+    assert once.circle == pytest.approx(circle(image, (1.0, 1.0), (40.0, 40.0), 20.0))

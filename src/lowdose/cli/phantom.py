@@ -1,4 +1,6 @@
-"""`lowdose phantom`: scans of digital phantoms, with the truth beside them."""
+"""`lowdose phantom`: scans of digital phantoms, with the truth beside them; `measure` is in a file of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lowdose.cli.phantom_measure import measure
+
 if TYPE_CHECKING:
     from lowdose.phantoms.acquisition import PhantomScanner
     from lowdose.provenance import CaseRecord
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
 phantom = typer.Typer(
     name="phantom",
-    help="Scan digital phantoms.",
+    help="Scan digital phantoms, and measure scans of phantoms.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -139,6 +143,9 @@ def make(
     say(f"{made.title}: {len(records)} series, truth and labels in {out}")
     if as_json:
         print_json(run.as_json())
+
+
+phantom.command()(measure)
 
 
 @dataclass(frozen=True)

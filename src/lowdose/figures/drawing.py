@@ -27,6 +27,7 @@ INK = "#1c2530"
 MUTED = "#64707d"
 _RULE = "#dfe4e9"
 _SIZE = (5.5, 2.9)
+_IMAGE_SIZE, _SIZE_WITH_AXES = (4.2, 4.2), (5.5, 4.2)
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.0,
@@ -81,6 +82,18 @@ def drawing(y_label: str, x_label: str) -> Iterator[tuple[Drawing, Axes]]:
         axes = page.add_subplot()
         axes.set_title(y_label, loc="left", fontsize=9.0, color=MUTED, pad=8.0)
         axes.set_xlabel(x_label)
+        yield page, axes
+
+
+@contextmanager
+def image_drawing(*, shows_axes: bool = False) -> Iterator[tuple[Drawing, Axes]]:
+    """A drawing that is an image, with or without axes around it."""
+    with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
+        page = Drawing(figsize=_SIZE_WITH_AXES if shows_axes else _IMAGE_SIZE, layout="constrained")
+        axes = page.add_subplot()
+        if not shows_axes:
+            axes.set_axis_off()
+        axes.set_aspect("equal")
         yield page, axes
 
 

@@ -9,6 +9,7 @@ from lowdose.phantoms.abdomen import abdomen
 from lowdose.phantoms.acquisition import Protocol
 from lowdose.phantoms.acr import ACR_464
 from lowdose.phantoms.catphan import CATPHAN_504, CATPHAN_600
+from lowdose.phantoms.layout import Layout
 from lowdose.phantoms.mita import MITA, mita_layout
 from lowdose.phantoms.mouse import mouse
 from lowdose.phantoms.phantom import Phantom
@@ -91,6 +92,12 @@ _ENTRIES = (
           lambda seed, contrast: abdomen(seed, 120.0 if contrast is None else contrast), _CLINICAL,
           _body_grid(64, 2.5, 400.0), varies=True, enhances=True),
 )  # fmt: skip
+
+LAYOUTS: Mapping[str, Layout] = {
+    layout.name: layout
+    for layout in (CATPHAN_504, CATPHAN_600, ACR_464, MITA, mita_layout(rods=False), water_layout())
+}
+"""The test objects that can be found in a scan and measured."""
 
 PHANTOMS: Mapping[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 

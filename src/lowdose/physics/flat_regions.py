@@ -28,9 +28,13 @@ class FlatPlace(NamedTuple):
 
 
 def flat_regions(
-    slice_: Slice, side: int, generator: np.random.Generator, flat: NDArray[np.bool_] | None = None
+    slice_: Slice,
+    side: int,
+    generator: np.random.Generator,
+    flat: NDArray[np.bool_] | None = None,
+    share: float = _FLAT_SHARE,
 ) -> NDArray[np.intp]:
-    """Corners `[region, (y, x)]` of regions of `side` squared pixels almost wholly in flat soft tissue.
+    """Corners `[region, (y, x)]` of regions of `side` squared pixels of which a `share` is flat soft tissue.
 
     At most a hundred, drawn at random; `flat` is the mask of such tissue where it is known already.
     """
@@ -43,7 +47,7 @@ def flat_regions(
     stride = 3 * side // 8
     y, x = np.mgrid[0 : n_y - side + 1 : stride, 0 : n_x - side + 1 : stride]
     inside = total[y + side, x + side] - total[y, x + side] - total[y + side, x] + total[y, x]
-    corners: NDArray[np.intp] = np.stack([y, x], axis=-1)[inside >= _FLAT_SHARE * side**2]
+    corners: NDArray[np.intp] = np.stack([y, x], axis=-1)[inside >= share * side**2]
     if len(corners) > _REGIONS_PER_SLICE:
         corners = corners[generator.choice(len(corners), _REGIONS_PER_SLICE, replace=False)]
     return corners

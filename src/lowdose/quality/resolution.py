@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from scipy.optimize import brentq, least_squares
+from scipy.optimize import least_squares
 from scipy.stats import ncx2
 
 Floats = NDArray[np.float64]
@@ -130,33 +129,6 @@ def blurred_disc(distances: Floats, radius: float, width: float) -> Floats:
     from its centre: the chance that a normal deviate lands in it.
     """
     return np.asarray(ncx2.cdf((radius / width) ** 2, 2, (np.asarray(distances) / width) ** 2))
-
-
-def noise_matched_blur(
-    image: NDArray[np.floating], regions: NDArray[np.bool_], target: float
-) -> tuple[NDArray[np.float64], float]:
-    """`image` `[y, x]` blurred until the standard deviation in `regions` is `target` HU, and the width in
-    pixels of the Gaussian that does it.
-
-    The control that any denoiser has to beat. ValueError if the image has less noise already.
-    """
-    values = np.asarray(image, np.float64)
-
-    def excess(width: float) -> float:
-        return float(gaussian_filter(values, width)[regions].std()) - target
-
-    present = float(values[regions].std())
-    if not 0 < target <= present:
-        raise ValueError(
-            f"a blur cannot make {target:.2f} HU of noise out of {present:.2f} HU; ask for less than there is"
-        )
-    widest = 0.5
-    while excess(widest) > 0 and widest < max(values.shape):
-        widest *= 2
-    if target == present:
-        return values, 0.0
-    width = float(brentq(excess, 1e-3, widest, xtol=1e-4))
-    return np.asarray(gaussian_filter(values, width), np.float64), width
 
 
 def _pixels_near(

@@ -6,6 +6,8 @@ variance.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +35,82 @@ class RadialSpectrum:
     def mean_frequency(self) -> float:
         """Mean frequency in 1/mm of the radial curve, as in TG-233."""
         return float(np.sum(self.frequencies * self.power) / np.sum(self.power))
+
+    @property
+    def peak_frequency(self) -> float:
+        """Where in 1/mm the curve, smoothed over three rings, is highest; a parabola tells between rings."""
+        smooth = np.convolve(np.pad(self.power, 1, mode="edge"), np.ones(3) / 3, mode="valid")
+        top = int(smooth.argmax())
+        if not 0 < top < len(smooth) - 1:
+            return float(self.frequencies[top])
+        before, at, after = smooth[top - 1 : top + 2]
+        shift = 0.5 * (before - after) / (before - 2 * at + after) if before + after < 2 * at else 0.0
+        step = (self.frequencies[top + 1] - self.frequencies[top - 1]) / 2
+        return float(self.frequencies[top] + shift * step)
+
+
+class RepeatedRegions:
+    """The noise power of regions that are seen again and again, one image at a time.
+
+    What the repeats of a place have in common is no noise and is taken off; a place seen once is only freed
+    of its quadratic trend. Nothing is kept of an image but sums.
+    """
+
+    def __init__(self, side: int, spacing: tuple[float, float]) -> None:
+        self.side, self.spacing = side, spacing
+        self._sums: dict[Hashable, NDArray[np.complex128]] = {}
+        self._squares: dict[Hashable, Floats] = {}
+        self._counts: Counter[Hashable] = Counter()
+        self.n_regions = 0
+
+    def add(self, place: Hashable, image: NDArray[np.floating], corners: NDArray[np.intp]) -> None:
+        """Take the squares at `corners` `[region, (y, x)]` out of `image` `[y, x]` in HU.
+
+        The same `place` (a slice, say) must come with the same corners.
+        """
+        cut = np.stack([image[y : y + self.side, x : x + self.side] for y, x in corners])
+        waves = np.fft.fft2(detrended(cut))
+        self._sums[place] = self._sums.get(place, 0) + waves
+        self._squares[place] = self._squares.get(place, 0) + np.abs(waves) ** 2
+        self._counts[place] += 1
+        self.n_regions += len(corners)
+
+    @property
+    def power(self) -> Floats:
+        """`[fy, fx]` in HU^2 mm^2, the mean over all regions."""
+        total, freedom = np.zeros((self.side, self.side)), 0
+        for place, squares in self._squares.items():
+            n = self._counts[place]
+            common = np.abs(self._sums[place]) ** 2 / n if n > 1 else 0
+            total += (squares - common).sum(axis=0)
+            freedom += (n - 1 if n > 1 else 1) * len(squares)
+        return total * self.spacing[0] * self.spacing[1] / self.side**2 / freedom
+
+    @property
+    def radial(self) -> RadialSpectrum:
+        return radial_average(self.power, self.spacing)
+
+
+def squares_around(
+    centre: tuple[float, float], distance: float, side: int, spacing: tuple[float, float], reach: float = 0.0
+) -> NDArray[np.intp]:
+    """Corners `[region, (y, x)]` of half-overlapping squares of `side` pixels.
+
+    Their middles are `distance` mm from `centre` (y, x), in mm from the first pixel's middle, or, for the
+    distance 0, wherever squares fit into a disc of `reach` mm.
+    """
+    size = side * max(spacing)
+    if distance > 0:
+        n = max(4, int(np.ceil(2 * np.pi * distance / (size / 2))))
+        turns = 2 * np.pi * np.arange(n) / n
+        middles = np.stack([distance * np.sin(turns), distance * np.cos(turns)], axis=1)
+    else:
+        n = int(max(reach - size / np.sqrt(2), 0.0) / (size / 2))
+        steps = np.arange(-n, n + 1) * size / 2
+        middles = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+        middles = middles[np.hypot(*middles.T) + size / np.sqrt(2) <= max(reach, size / np.sqrt(2)) + 1e-9]
+    corners = (middles + centre) / spacing - (side - 1) / 2
+    return np.asarray(np.rint(corners), np.intp)
 
 
 def noise_power_spectrum(regions: NDArray[np.floating], spacing: tuple[float, float]) -> Floats:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,6 +64,41 @@ def circle(
     values = stack[:, circle_mask(stack.shape[1:], spacing, centre, radius)]
     variance = values.var(axis=1, ddof=1).mean()
     return Circle(float(values.mean()), float(np.sqrt(variance)), int(values.shape[1]))
+
+
+class RepeatedCircle:
+    """Mean and noise in a circle of many images, added one by one.
+
+    Of a place (a slice, say) that is seen more than once, the noise is what differs between the repeats, so
+    that shading and structure are none; of a place seen once it is that about the circle's mean.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], spacing: tuple[float, float], centre: tuple[float, float], radius: float
+    ) -> None:
+        self.mask = circle_mask(shape, spacing, centre, radius)
+        self._sums: dict[Hashable, NDArray[np.float64]] = {}
+        self._squares: dict[Hashable, NDArray[np.float64]] = {}
+        self._counts: Counter[Hashable] = Counter()
+
+    def add(self, place: Hashable, image: NDArray[np.floating]) -> None:
+        """Take in one image `[y, x]` in HU."""
+        values = image[self.mask].astype(np.float64)
+        self._sums[place] = self._sums.get(place, 0) + values
+        self._squares[place] = self._squares.get(place, 0) + values**2
+        self._counts[place] += 1
+
+    @property
+    def circle(self) -> Circle:
+        total, freedom, means = 0.0, 0, []
+        for place, sums in self._sums.items():
+            n = self._counts[place]
+            means.append(float(sums.mean()) / n)
+            common = sums**2 / n if n > 1 else np.full(sums.size, sums.sum() ** 2 / sums.size**2)
+            total += float((self._squares[place] - common).sum())
+            freedom += (n - 1) * sums.size if n > 1 else sums.size - 1
+        noise = float(np.sqrt(max(total, 0.0) / freedom))
+        return Circle(float(np.mean(means)), noise, int(np.count_nonzero(self.mask)))
 
 
 def acr_uniformity(centre: float, edges: Sequence[float]) -> float:

@@ -1,7 +1,9 @@
 """Reports: one self-contained HTML page, a table of cases, a summary."""
 
+from lowdose.report.any_object import object_report, object_summary
 from lowdose.report.content import comparison_report
 from lowdose.report.page import Arm, Facts, KeyFigure, ReportContent, Table, write_report
+from lowdose.report.phantom import phantom_report, phantom_summary, write_readings_csv
 from lowdose.report.simulation import simulation_report
 from lowdose.report.tables import results_summary, write_cases_csv
 
@@ -12,8 +14,13 @@ __all__ = [
     "ReportContent",
     "Table",
     "comparison_report",
+    "object_report",
+    "object_summary",
+    "phantom_report",
+    "phantom_summary",
     "results_summary",
     "simulation_report",
     "write_cases_csv",
+    "write_readings_csv",
     "write_report",
 ]

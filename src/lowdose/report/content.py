@@ -15,7 +15,7 @@ from lowdose.provenance import package_versions
 from lowdose.quality.comparison import CaseResult, align, slice_positions
 from lowdose.report.page import MOST_ARMS, Arm, Facts, KeyFigure, ReportContent, Table
 from lowdose.report.pixels import stored_hu
-from lowdose.report.tables import UNITS, summaries_by_arm
+from lowdose.report.tables import UNITS, plain, summaries_by_arm
 from lowdose.scan import Scan
 
 _READING = (
@@ -172,20 +172,20 @@ def key_figures(
     best = min(outcomes, key=lambda result: result.rmse)
     given = next((result for result in results if result.arm == input_arm and result is not best), None)
     whose = f"{best.arm}, " if len(outcomes) > 1 else ""
-    noise_note = f"{whose}{reference_name} {_plain(best.reference_noise, 0)} HU"
+    noise_note = f"{whose}{reference_name} {plain(best.reference_noise, 0)} HU"
     from_what = reference_name if given is None else given.arm
     moved = _signed(_shift(best, given))
     shift = KeyFigure("HU shift in soft tissue", moved, "HU", f"from {from_what}; 0 is faithful")
     if given is None or best.error_left is None:
         return (
-            KeyFigure("Difference to the reference", _plain(best.rmse), "HU", f"{whose}root mean square"),
-            KeyFigure("Noise in soft tissue", _plain(best.noise, 0), "HU", noise_note),
+            KeyFigure("Difference to the reference", plain(best.rmse), "HU", f"{whose}root mean square"),
+            KeyFigure("Noise in soft tissue", plain(best.noise, 0), "HU", noise_note),
             shift,
-            KeyFigure("Structural similarity", _plain(best.ssim, 3), "", "1 is equal"),
+            KeyFigure("Structural similarity", plain(best.ssim, 3), "", "1 is equal"),
         )
-    change = f"{_plain(given.rmse)} → {_plain(best.rmse)} HU, root mean square"
-    similarity = f"{_plain(given.ssim, 2)} → {_plain(best.ssim, 2)}"
-    noise = f"{_plain(given.noise, 0)} → {_plain(best.noise, 0)}"
+    change = f"{plain(given.rmse)} → {plain(best.rmse)} HU, root mean square"
+    similarity = f"{plain(given.ssim, 2)} → {plain(best.ssim, 2)}"
+    noise = f"{plain(given.noise, 0)} → {plain(best.noise, 0)}"
     return (
         KeyFigure("Error left", f"{100.0 * best.error_left:.0f}", "%", f"{whose}{change}"),
         KeyFigure("Noise in soft tissue", noise, "HU", noise_note),
@@ -201,14 +201,14 @@ def _tables(results: Sequence[CaseResult], generator: np.random.Generator) -> tu
         (
             result.case,
             result.arm,
-            _plain(result.rmse, 2),
+            plain(result.rmse, 2),
             "–" if result.error_left is None else f"{100.0 * result.error_left:.1f} %",
-            _plain(result.psnr, 2),
-            _plain(result.ssim, 4),
+            plain(result.psnr, 2),
+            plain(result.ssim, 4),
             _signed(result.bias, 2),
             _signed(result.soft_tissue_bias, 2),
-            _plain(result.noise),
-            _plain(result.reference_noise),
+            plain(result.noise),
+            plain(result.reference_noise),
             str(result.protocol),
         )
         for result in results
@@ -221,10 +221,10 @@ def _tables(results: Sequence[CaseResult], generator: np.random.Generator) -> tu
         (
             arm,
             _headed(name),
-            _plain(summary.mean, 3),
+            plain(summary.mean, 3),
             "–"
             if summary.interval is None
-            else f"{_plain(summary.interval.low, 3)} to {_plain(summary.interval.high, 3)}",
+            else f"{plain(summary.interval.low, 3)} to {plain(summary.interval.high, 3)}",
             summary.note,
         )
         for arm, summaries in summaries_by_arm(results, generator).items()
@@ -254,7 +254,7 @@ def _slices(scan: Scan, chosen: Sequence[int]) -> np.ndarray[tuple[int, ...], np
 
 def _slice_labels(scan: Scan, chosen: Sequence[int]) -> tuple[str, ...]:
     positions = slice_positions(scan)
-    return tuple(f"slice {z + 1} of {len(scan)}, {_plain(positions[z])} mm" for z in chosen)
+    return tuple(f"slice {z + 1} of {len(scan)}, {plain(positions[z])} mm" for z in chosen)
 
 
 def software_facts() -> Facts:
@@ -263,17 +263,7 @@ def software_facts() -> Facts:
     return Facts("Software", tuple(versions.items()))
 
 
-def _plain(value: float, digits: int = 1) -> str:
-    """A number for people: fixed digits, a real minus sign, words where there is none."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{value:.{digits}f}"
-    return "0" + text[2:] if text.startswith("-0") and float(text) == 0.0 else text.replace("-", "−")
-
-
 def _signed(value: float, digits: int = 1) -> str:
     """The same with a sign in front of positive numbers."""
-    text = _plain(value, digits)
+    text = plain(value, digits)
     return f"+{text}" if value > 0 and float(f"{value:.{digits}f}") > 0 else text

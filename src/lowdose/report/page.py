@@ -97,8 +97,10 @@ class ReportContent:
     slice_labels: tuple[str, ...]
     """One per shown slice."""
     subtitle: str = ""
+    slices_note: str = "Evenly spaced slices, whole HU, none of their pixels changed."
     key_figures: tuple[KeyFigure, ...] = ()
     figures: tuple[Figure, ...] = ()
+    figures_title: str = "Along the scan and across tissues"
     tables: tuple[Table, ...] = ()
     steps: tuple[tuple[str, tuple[Step, ...]], ...] = ()
     """What was done to each named arm, in order."""

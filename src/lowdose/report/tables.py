@@ -53,10 +53,16 @@ def write_cases_csv(results: Sequence[CaseResult], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         for result in results:
-            numbers = [_cell(getattr(result, name)) for name in UNITS]
+            numbers = [cell(getattr(result, name)) for name in UNITS]
             counts = [result.n_slices, result.n_pixels]
             writer.writerow(
-                [_text(result.case), _text(result.arm), *counts, *numbers, _text(str(result.protocol))]
+                [
+                    text_cell(result.case),
+                    text_cell(result.arm),
+                    *counts,
+                    *numbers,
+                    text_cell(str(result.protocol)),
+                ]
             )
 
 
@@ -106,13 +112,25 @@ def _case_value(rows: Sequence[CaseResult], name: str) -> float:
     return float(np.mean([math.nan if value is None else value for value in values]))
 
 
-def _text(text: str) -> str:
+def text_cell(text: str) -> str:
+    """A cell of words; one that a spreadsheet would take for a formula gets an apostrophe in front."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _cell(value: float | None) -> str:
+def cell(value: float | None) -> str:
+    """A cell with a number; empty where there is none."""
     return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def plain(value: float, digits: int = 1) -> str:
+    """A number for people: fixed digits, a real minus sign, words where there is none."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.{digits}f}"
+    return "0" + text[2:] if text.startswith("-0") and float(text) == 0.0 else text.replace("-", "−")
