@@ -101,8 +101,8 @@ def arm(truth):
 
 
 def value(arm, measure, item=""):
-    (found,) = [one.value for one in readings(arm) if (one.measure, one.item) == (measure, item)]
-    return found
+    """The number of that name; of the first module that has it."""
+    return next(one.value for one in readings(arm) if (one.measure, one.item) == (measure, item))
 
 
 def test_every_module_is_measured_in_its_own_slices(truth):
