@@ -7,7 +7,7 @@ from lowdose.phantoms.acquisition import PhantomScanner, Protocol
 from lowdose.phantoms.phantom import Phantom
 from lowdose.phantoms.primitives import ball, upright_cylinder
 from lowdose.physics.geometry import ConeBeam, FanBeam, VolumeGrid
-from lowdose.physics.scanner import Scanner
+from lowdose.physics.scanner import Scanner, ScannerError
 from lowdose.physics.scanners import SCANNERS
 from lowdose.quality.resolution import task_transfer
 
@@ -125,5 +125,17 @@ def test_protocols_that_can_not_be_are_refused():
         replace(PROTOCOL, cutoff=0.0)
     with pytest.raises(ValueError, match="at least one ray"):
         replace(PROTOCOL, rays=0)
-    with pytest.raises(ValueError, match="must be positive"):
-        PhantomScanner(WATER, PROTOCOL).scan(0.0)
+    for dose in (0.0, -1.0, float("nan"), 1e-9, 1e12):
+        with pytest.raises(ValueError, match=r"give 0.0001 to 1000 times"):
+            PhantomScanner(WATER, PROTOCOL).scan(dose)
+
+
+def test_phantoms_that_the_detector_or_the_source_miss_are_refused():
+    narrow = replace(CLINICAL, geometry=replace(FAN, n_channels=20))
+    with pytest.raises(
+        ScannerError, match=r"the water reaches 50 mm .* measures \d+ mm: its images would be wrong"
+    ):
+        PhantomScanner(WATER, replace(PROTOCOL, scanner=narrow))
+    near = replace(CLINICAL, geometry=replace(FAN, source_to_axis=45.0, source_to_detector=400.0))
+    with pytest.raises(ScannerError, match="turns at 45 mm"):
+        PhantomScanner(WATER, replace(PROTOCOL, scanner=near))

@@ -28,6 +28,7 @@ def test_the_length_stays_where_slices_are_thicker():
     assert entry.protocol(thickness=5.0).grid.shape[0] == 26
     assert entry.protocol(slices=26).grid.spacing[0] == pytest.approx(5.0)
     assert PHANTOMS["mita"].protocol(slices=3).grid.spacing[0] == 3.0
+    assert PHANTOMS["mouse"].protocol(slices=3).grid.spacing[0] == 0.14  # planes of a cone beam
     other = entry.protocol(SCANNERS["ge-lightspeed"])
     assert other.scanner.name == "ge-lightspeed"
 

@@ -9,7 +9,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from lowdose.denoising import METHOD_SUMMARIES, MethodError, check_method, denoise, make_denoiser
-from lowdose.physics.comparators import COMPARATORS, STOPPED, make_comparator, setting_names
+from lowdose.physics.comparators import (
+    COMPARATORS,
+    STOPPED,
+    Sample,
+    _check_mean,
+    make_comparator,
+    setting_names,
+)
 from lowdose.physics.geometry import ImageGrid
 from lowdose.physics.noise_matching import match_noise, noise_in_regions
 from lowdose.scan import Scan
@@ -189,3 +196,11 @@ def test_noise_that_iterations_do_not_reach_is_one_sentence(scan, monkeypatch):
     monkeypatch.setitem(STOPPED, "sirt", replace(STOPPED["sirt"], most=4))
     with pytest.raises(MethodError, match=r"after 4 iterations the noise is .* ask for other noise"):
         make_denoiser("sirt", scan, {"target_noise": 0.9 * NOISE})
+
+
+def test_an_image_that_is_not_there_yet_is_refused():
+    """Few iterations of a sharp algorithm leave little noise because they leave little of the image."""
+    sample = Sample([np.zeros((64, 64), np.float32)], [np.array([[8, 8], [30, 30]])])
+    _check_mean(sample, [np.full((64, 64), 9.0, np.float32)])
+    with pytest.raises(ValueError, match=r"flat regions still read -106 HU off: .* take less noise away"):
+        _check_mean(sample, [np.full((64, 64), -106.0, np.float32)])

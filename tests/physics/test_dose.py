@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -5,7 +7,7 @@ from scipy.stats import ks_2samp
 from lowdose.physics.calibration import relative_tube_current
 from lowdose.physics.dose import dose_simulator, simulate, simulate_ladder
 from lowdose.physics.noise import missing_variance
-from lowdose.physics.scanner import Scanner
+from lowdose.physics.scanner import Scanner, ScannerError
 from lowdose.quality.spectra import noise_power_spectrum, radial_average
 from lowdose.scan import Acquisition, Scan
 from lowdose.units import WATER_MU_PER_MM
@@ -187,7 +189,7 @@ def test_what_limits_a_simulation_is_said():
         for image in (whole, metal, wide)
     ]
     assert "too little flat soft tissue" in said[0]
-    assert "Metal in 1 of 1" in said[1]
+    assert "Metal (above 3000 HU) in 1 of 1" in said[1]
     assert "Metal" not in said[0]
     assert "beyond the image in 1 of 1" in said[2]
     assert "beyond the image" not in said[1]
@@ -197,3 +199,49 @@ def test_what_limits_a_simulation_is_said():
 def test_a_dose_outside_zero_to_one_is_refused(water, fraction):
     with pytest.raises(ValueError, match="dose fraction"):
         simulate(water, fraction, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.0, 0.03, "which are no HU of a body"),
+        (24.0, 1100.0, "an offset of 1024 is common"),
+        (-1000.0, 60.0, None),
+    ],
+)
+def test_values_that_are_no_hu_are_asked_about(low, high, told):
+    image = np.where(disc(GRID, 100.0) > 0, high, low)
+    scan = Scan.from_array(image[None], spacing=(2.0, 1.3, 1.3))
+    notes = " ".join(dose_simulator(scan, seed=0, scanner=SCANNER).notes)
+    assert (told in notes) if told else "HU here" not in notes and "no HU" not in notes
+
+
+def test_an_image_that_reaches_the_source_is_refused():
+    small = replace(
+        SCANNER, geometry=replace(SCANNER.geometry, source_to_axis=50.0, source_to_detector=100.0)
+    )
+    scan = Scan.from_array(np.zeros((1, *GRID.shape)), spacing=(2.0, 1.3, 1.3), name="large")
+    with pytest.raises(
+        ScannerError, match=r"large: the image reaches \d+ mm .* turns at 50 mm; name a scanner"
+    ):
+        dose_simulator(scan, seed=0, scanner=small)
+
+
+def test_crosstalk_smooths_noise_of_an_assumed_kernel_only():
+    """Neighbouring channels share noise, so less of it is left; a measured kernel has that in it already."""
+    body = np.where(disc(GRID, 100.0) > 0, 0.0, -1000.0)
+    scan = Scan.from_array(body[None], spacing=(2.0, 1.3, 1.3))
+    mixing = replace(SCANNER, crosstalk=0.2)
+    plain, mixed = (
+        (simulate(scan, 0.25, seed=3, scanner=one).read(0).hu - body)[disc(GRID, 60.0) > 0].std()
+        for one in (SCANNER, mixing)
+    )
+    assert mixed < 0.8 * plain
+
+
+def test_the_attenuation_of_water_is_the_scanners_own():
+    body = np.where(disc(GRID, 100.0) > 0, 0.0, -1000.0)
+    scan = Scan.from_array(body[None], spacing=(2.0, 1.3, 1.3))
+    soft = replace(SCANNER, water_mu=0.03)
+    counts = [dose_simulator(scan, seed=0, scanner=one).counts(0)[1].min() for one in (SCANNER, soft)]
+    assert np.log(counts[0] / counts[1]) == pytest.approx(200.0 * (0.03 - WATER_MU_PER_MM), rel=0.03)

@@ -48,3 +48,13 @@ def test_beyond_what_was_measured_a_kernel_goes_on_falling_and_never_rises():
     assert (np.diff(beyond) < 0).all()
     rising = Kernel(np.linspace(0, 0.5, 6), np.linspace(1, 2, 6))
     assert rising(np.array([0.6, 2.0])) == pytest.approx([2.0, 2.0])
+
+
+def test_coarse_noise_is_never_more_than_all_that_the_scan_has():
+    """A scanner that damps coarse noise: the even continuation alone would put it back."""
+    gain = hann(1.0)(FREQUENCIES) * np.where(FREQUENCIES < 0.15, 0.5, 1.0)
+    own = ramp_power(gain)
+    kernel, factor = fitted_kernel(FREQUENCIES, flat_kernel(FREQUENCIES), gain**2, own)
+    simulated = factor * ramp_power(kernel(FREQUENCIES))
+    coarse = (FREQUENCIES > 0.03) & (FREQUENCIES < 0.13)
+    assert (simulated[coarse] <= 1.05 * own[coarse]).all()

@@ -59,7 +59,7 @@ def test_parallel_and_cone_beams_are_read_and_the_rest_has_defaults(tmp_path):
         (FAN + "colour: red\n", "colour"),
         (FAN.replace("channels: 600", "channels: many"), "channels"),
         (FAN.replace("source_to_detector_mm: 900", "source_to_detector_mm: 400"), "before the axis"),
-        ("- 1\n- 2\n", "the file"),
+        ("- 1\n- 2\n", "holds no settings"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence_that_names_the_file(tmp_path, text, said):
@@ -72,3 +72,22 @@ def test_what_is_wrong_is_said_in_one_sentence_that_names_the_file(tmp_path, tex
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(ScannerError, match=r"nowhere\.yaml"):
         load_scanner(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (FAN.replace("scan_degrees: 240", "scan_degrees: 185"), "too short"),
+        (FAN.replace("channel_shift: 0.25", "channel_shift: 400"), "misses the axis"),
+        ("- 5", "holds no settings"),
+    ],
+)
+def test_impossible_geometries_are_one_sentence(tmp_path, text, told):
+    with pytest.raises(ScannerError, match=rf"ours.yaml.*{told}") as raised:
+        load_scanner(written(tmp_path, text))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ScannerError, match=r"none.yaml does not exist; give the name of a known scanner"):
+        load_scanner(tmp_path / "none.yaml")

@@ -71,3 +71,23 @@ def test_a_file_is_found(tmp_path):
     path = tmp_path / "ours.yml"
     path.write_text("geometry: {kind: parallel, views: 100, channels: 90, channel_spacing_mm: 1}")
     assert find_scanner(str(path), Acquisition(), BODY).scanner.name == "ours"
+
+
+@pytest.mark.parametrize("model", ["Mobius Airo", "Mobile CT", "Enforcer"])
+def test_a_part_of_a_word_is_no_model(model):
+    choice = scanner_for(Acquisition(model=model), BODY)
+    assert choice.scanner is SCANNERS["siemens-as+"]
+    assert choice.read == ()
+
+
+def test_distances_of_the_header_count_more_than_those_of_its_family():
+    told = Acquisition(model="Revolution CT", source_to_axis=625.6, source_to_detector=1097.6)
+    scanner = scanner_for(told, BODY).scanner
+    assert (scanner.geometry.source_to_axis, scanner.geometry.source_to_detector) == (625.6, 1097.6)
+    assert scanner.geometry.n_channels == SCANNERS["ge-ct750hd"].geometry.n_channels
+    same = Acquisition(model="Discovery CT750 HD", source_to_axis=538.5, source_to_detector=946.7)
+    assert scanner_for(same, BODY).scanner is SCANNERS["ge-ct750hd"]
+
+
+def test_names_may_be_written_large():
+    assert named_scanner("Siemens-AS+") is SCANNERS["siemens-as+"]

@@ -18,6 +18,7 @@ from lowdose.cli.together import written_together
 from lowdose.denoising import DenoisingError, MethodError
 from lowdose.io import Case, Derivation, InputError, OutputError, open_input, write_derived
 from lowdose.io.output import check_output, explained
+from lowdose.physics.scanner import ScannerError
 from lowdose.provenance import CaseRecord, Run
 from lowdose.scan import Scan, read_ahead
 
@@ -37,7 +38,7 @@ Process = Callable[[Scan], Product | Sequence[Product]]
 Report = Callable[[Scan, Path], None]
 """Writes a page about what was done to one scan, in or beside its output."""
 
-_FAILURES = (InputError, OutputError, DenoisingError, MemoryError)
+_FAILURES = (InputError, OutputError, DenoisingError, ScannerError, MemoryError)
 _FILE_ENDINGS = (".nii", ".nii.gz", ".dcm")
 
 

@@ -46,7 +46,7 @@ def simulate(
 
     doses = _checked_doses(dose, output)
     try:
-        if scanner != AUTO:
+        if scanner.lower() != AUTO:
             named_scanner(scanner)
     except ScannerError as error:
         refuse(f"--scanner: {error}")
@@ -92,7 +92,7 @@ def _checked_doses(doses: list[float], output: Path) -> list[float]:
     from lowdose.units import checked_dose_fraction
 
     try:
-        checked = sorted({checked_dose_fraction(dose) for dose in doses}, reverse=True)
+        checked = sorted({float(f"{checked_dose_fraction(dose):g}") for dose in doses}, reverse=True)
     except ValueError as error:
         refuse(f"--dose: {error}")
     if len(checked) > 1 and (is_nifti_name(output) or output.suffix.lower() == ".dcm"):

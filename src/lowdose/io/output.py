@@ -180,7 +180,8 @@ def clipping_notes(n_clipped: int, n_values: int, low: float, high: float) -> tu
         return ()
     return (
         f"{n_clipped} of {n_values} values lay beyond what the source's number format holds "
-        f"(stored values {low:g} to {high:g}) and were set to its nearest end.",
+        f"(stored values {low:g} to {high:g}) and were set to its nearest end; mostly this is the noise of "
+        "air below the lowest HU, which then reads a little high.",
     )
 
 

@@ -17,7 +17,7 @@ from lowdose.physics.geometry import ConeBeam, FanBeam, VolumeGrid
 from lowdose.physics.noise import measured
 from lowdose.physics.ramp import APODISATIONS, Apodisation, nyquist
 from lowdose.physics.reconstruction import fbp
-from lowdose.physics.scanner import Scanner
+from lowdose.physics.scanner import Scanner, ScannerError, check_fit
 from lowdose.provenance import Step
 from lowdose.scan import Acquisition, Scan, Slice
 from lowdose.units import AIR_HU
@@ -25,6 +25,7 @@ from lowdose.units import AIR_HU
 Image = NDArray[np.float32]
 Read = Callable[[int], Image]
 
+_LOWEST_DOSE, _HIGHEST_DOSE = 1e-4, 1e3
 _KEPT = 4
 """Sinograms without noise that are kept: slices are read side by side at several doses."""
 
@@ -65,7 +66,7 @@ class Protocol:
 
 
 class PhantomScanner:
-    """Scans one phantom at any dose, as often as wanted.
+    """Scans one phantom at any dose, as often as wanted; ScannerError if it does not fit into the scanner.
 
     Line integrals without noise are computed once for all doses and repeats that are read side by side, and
     once for all slices of a module. The noise is that of `physics.noise.measured`; it depends on the seed,
@@ -76,6 +77,17 @@ class PhantomScanner:
         shifted = (solid.moved((-protocol.middle, 0.0, 0.0)) for solid in phantom.solids)
         self.phantom, self.protocol, self.seed = phantom, protocol, seed
         self._in_grid = replace(phantom, solids=tuple(shifted))
+        reach = float(np.abs(protocol.scanner.plane.channel_offsets).max())
+        widest = phantom.radius
+        check_fit(
+            protocol.scanner, max(widest, protocol.grid.plane.radius), f"the {phantom.title} or its image"
+        )
+        if widest > reach:
+            raise ScannerError(
+                f"the {phantom.title} reaches {widest:.0f} mm from the axis, but {protocol.scanner.title} "
+                "measures "
+                f"{reach:.0f} mm: its images would be wrong; name a scanner with a larger field"
+            )
         self._sinograms: OrderedDict[Hashable, Image] = OrderedDict()
         self._lock = Lock()
 
@@ -88,10 +100,13 @@ class PhantomScanner:
         """HU at `dose` times the scanner's routine dose; another `repeat` has noise of its own.
 
         The volume of a cone beam is built, and kept, when its first slice is read. ValueError if the dose is
-        not positive.
+        not within a ten-thousandth and a thousand times the routine.
         """
-        if not (np.isfinite(dose) and dose > 0):
-            raise ValueError(f"the dose is {dose:g} times the scanner's routine; it must be positive")
+        if not _LOWEST_DOSE <= dose <= _HIGHEST_DOSE:
+            raise ValueError(
+                f"the dose is {dose:g} times the scanner's routine; give {_LOWEST_DOSE:g} to "
+                f"{_HIGHEST_DOSE:g} times"
+            )
 
         def counted(sinogram: Image, z: int) -> Image:
             scanner = self.protocol.scanner

@@ -48,12 +48,15 @@ class Entry:
         """
         grid = self.grid
         length = grid.shape[0] * grid.spacing[0]
+        machine = scanner or SCANNERS[self.scanner]
+        is_cone = isinstance(machine.geometry, ConeBeam)
         if thickness is not None or slices is not None:
-            step = thickness or (length / slices if slices and not self._is_uniform else grid.spacing[0])
+            # A cone beam sees planes: thicker voxels would show less than what is in them.
+            stretches = slices is not None and not (self._is_uniform or is_cone)
+            step = thickness or (length / slices if slices and stretches else grid.spacing[0])
             number = slices or max(1, round(length / step))
             grid = VolumeGrid((number, *grid.shape[1:]), (step, *grid.spacing[1:]))
-        machine = scanner or SCANNERS[self.scanner]
-        rays = 2 if isinstance(machine.geometry, ConeBeam) else 3
+        rays = 2 if is_cone else 3
         return Protocol(machine, grid, self.middle, rays=rays)
 
     @property

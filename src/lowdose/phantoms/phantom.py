@@ -57,6 +57,11 @@ class Phantom:
             max(solid.centre[0] + solid.extent[0] for solid in self.solids),
         )
 
+    @property
+    def radius(self) -> float:
+        """The farthest that a solid lies from the axis, in mm."""
+        return max(float(np.hypot(*solid.centre[1:])) + max(solid.extent[1:]) for solid in self.solids)
+
     def line_integrals(
         self,
         geometry: Geometry | ConeBeam,

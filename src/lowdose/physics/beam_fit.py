@@ -104,7 +104,9 @@ class BeamSearch:
         self._seen = seen
         self._observed, self._counts = self._by_direction(seen.own)
         coarse = _thinned(scanner.plane)
-        projections = [line_integrals(place.slice_, seen.grid, coarse) for place in seen.places]
+        projections = [
+            line_integrals(place.slice_, seen.grid, coarse, scanner.water_mu) for place in seen.places
+        ]
         self._candidates = []
         for modulation, hardening in product(_MODULATIONS, _HARDENINGS):
             beam = replace(scanner.beam(), modulation=modulation, hardening=hardening)

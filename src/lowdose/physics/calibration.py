@@ -38,6 +38,8 @@ _BEAM_ROUNDS = 2
 """After so many rounds modulation and hardening stay, and kernel and photons settle."""
 _ANATOMY_BELOW = 0.12
 """1/mm: below it the power of a region tells how much anatomy is in it."""
+_ANATOMY_SHARE = 0.5
+"""Of the highest frequency, that anatomy is taken to reach at most."""
 _KEPT_SHARE = 0.6
 _SHADOW = 0.2
 """Line integral from which on a ray passes through the object: a centimetre of water."""
@@ -65,9 +67,31 @@ class Evidence:
     simulated_directions: Floats
 
     @property
+    def anatomy_below(self) -> float:
+        """1/mm; below it anatomy adds to what is measured of the scan. Less where the pixels are large."""
+        return min(BAND_FROM, _ANATOMY_SHARE * float(self.frequencies[-1]))
+
+    @property
+    def _noise_alone(self) -> NDArray[np.bool_]:
+        return self.frequencies > self.anatomy_below
+
+    @property
+    def coarse_excess(self) -> float:
+        """Standard deviation of the simulated noise over all that the scan has below `anatomy_below`: anatomy
+        only adds to the scan, so that above one there is too much coarse noise."""
+        below = ~self._noise_alone
+        weights = self.frequencies[below]
+        return float(np.sqrt((self.simulated_power[below] @ weights) / (self.own_power[below] @ weights)))
+
+    @property
+    def direction_mismatch(self) -> float:
+        """RMS difference of the two curves by direction, each over its mean."""
+        return float(np.sqrt(np.mean((self.simulated_directions - self.own_directions) ** 2)))
+
+    @property
     def level_ratio(self) -> float:
         """Standard deviation, simulated over own, above the frequencies that anatomy reaches."""
-        above = self.frequencies > BAND_FROM
+        above = self._noise_alone
         weights = self.frequencies[above]
         ratio = (self.simulated_power[above] @ weights) / (self.own_power[above] @ weights)
         return float(np.sqrt(ratio))
@@ -76,7 +100,7 @@ class Evidence:
     def spectrum_mismatch(self) -> float:
         """RMS difference of the two normalised spectra, over the RMS of the scan's, above those
         frequencies."""
-        above = self.frequencies > BAND_FROM
+        above = self._noise_alone
         weights = self.frequencies[above]
         own, simulated = (
             power[above] / (power[above] @ weights) for power in (self.own_power, self.simulated_power)
@@ -155,26 +179,29 @@ def _fitted(seen: Seen, scanner: Scanner, noise: float, seed: int) -> Calibratio
     geometry = scanner.plane
     frequencies, members = radial_bins((seen.side, seen.side), seen.grid.spacing)
     own_rings = typical_rings(np.concatenate(seen.own), members)
-    projections = [line_integrals(place.slice_, seen.grid, geometry) for place in seen.places]
+    projections = [
+        line_integrals(place.slice_, seen.grid, geometry, scanner.water_mu) for place in seen.places
+    ]
     search = BeamSearch(seen, scanner)
     beam, levels = search.likeliest()
     kernel = flat_kernel(frequencies)
+
+    def simulate(beam: Beam, kernel: Kernel, currents: Sequence[float], draw: int) -> list[Floats]:
+        return _simulated_power(seen, scanner, beam, kernel, projections, currents, seed + draw)
+
     for number in range(_ROUNDS):
         currents = [current / level.used for current, level in zip(seen.currents, levels, strict=True)]
         beam = replace(beam, electronic=_affordable(beam, geometry, projections, currents))
-        simulated = _simulated_power(seen, geometry, beam, kernel, projections, currents, seed)
+        simulated = simulate(beam, kernel, currents, 0)
         rings = typical_rings(np.concatenate(simulated), members)
         kernel, gain = fitted_kernel(frequencies, kernel, own_rings / rings, own_rings)
         photons = beam.photons / gain
         if number < _BEAM_ROUNDS:
-            more = [
-                _simulated_power(seen, geometry, beam, kernel, projections, currents, seed + draw)
-                for draw in range(1, _DRAWS + 1)
-            ]
+            more = [simulate(beam, kernel, currents, draw) for draw in range(1, _DRAWS + 1)]
             beam, levels = search.likeliest(search.contrast(beam, more))
         beam = replace(beam, photons=photons)
     beam = replace(beam, electronic=_affordable(beam, geometry, projections, currents))
-    simulated = _simulated_power(seen, geometry, beam, kernel, projections, currents, seed + 1)
+    simulated = simulate(beam, kernel, currents, 1)
     directions = [
         sector_power(power, seen.grid.spacing, seen.band)[0]
         for power in (np.concatenate(seen.own), np.concatenate(simulated))
@@ -238,7 +265,7 @@ def region_power(
 
 def _simulated_power(
     seen: Seen,
-    geometry: Geometry,
+    scanner: Scanner,
     beam: Beam,
     kernel: Kernel,
     projections: Sequence[NDArray[np.float32]],
@@ -251,7 +278,7 @@ def _simulated_power(
     found = []
     for place, projection, current in zip(seen.places, projections, currents, strict=True):
         noise = generator.standard_normal(projection.shape, dtype=np.float32)
-        noise *= np.sqrt(beam.variance(geometry, projection, current))
-        image = mu_difference_to_hu(fbp(geometry, seen.grid, noise, kernel))
+        noise *= np.sqrt(beam.variance(scanner.plane, projection, current))
+        image = mu_difference_to_hu(fbp(scanner.plane, seen.grid, noise, kernel), scanner.water_mu)
         found.append(region_power(image, place.corners, seen.side, seen.grid.spacing))
     return found

@@ -43,6 +43,7 @@ _FLATTEST_OF_ALL = 0.1
 _SMOOTHING_PX = 3.0
 _DENSER_THAN_HU = -900.0
 _NOISELESS_HU = 1e-3
+_LARGEST_SHIFT_HU = 10.0
 _SEED = 0
 
 
@@ -115,10 +116,25 @@ class Stopped:
             noise = sample.noise([_hu(image) for image in after])
             if lower < target <= noise:
                 share = (target - lower) / (noise - lower)
-                return n_done + _matched_share(sample, before, after, target, share)
+                matched = _matched_share(sample, before, after, target, share)
+                _check_mean(
+                    sample, [_hu(_between(*pair, matched)) for pair in zip(before, after, strict=True)]
+                )
+                return n_done + matched
             before, lower = list(after), noise
         raise ValueError(
             f"after {self.most} iterations the noise is {lower:.3g} HU, not {target:.3g}; ask for other noise"
+        )
+
+
+def _check_mean(sample: Sample, images: Sequence[Image]) -> None:
+    """ValueError where so few iterations leave the noise asked for that the image is not there yet."""
+    shift = sample.mean(images) - sample.mean(sample.slices)
+    if abs(shift) > _LARGEST_SHIFT_HU:
+        raise ValueError(
+            f"where it leaves the noise asked for, flat regions still read {shift:+.0f} HU off: the image "
+            "is not there "
+            "yet; take less noise away (--set reduction=0.2) or use iterative-tv"
         )
 
 
@@ -263,6 +279,11 @@ class Sample(NamedTuple):
     slices: list[Image]
     corners: list[NDArray[np.intp]]
     """Of each slice, `[square, (y, x)]`"""
+
+    def mean(self, images: Sequence[Image]) -> float:
+        """Mean of the squares of the same slices in other images, in HU."""
+        pairs = zip(images, self.corners, strict=True)
+        return float(np.concatenate([_squares(*pair) for pair in pairs]).mean())
 
     def noise(self, images: Sequence[Image]) -> float:
         """Noise of the same slices in other images, in HU."""

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from lowdose.physics.calibration import Calibration, calibrate, relative_tube_current
 from lowdose.physics.geometry import ImageGrid
-from lowdose.physics.noise import missing_noise
+from lowdose.physics.noise import missing_noise, mixed
 from lowdose.physics.reconstruction import fbp
 from lowdose.physics.scan_projection import image_grid, line_integrals, sampled_slices
-from lowdose.physics.scanner import Scanner, ScannerChoice
+from lowdose.physics.scanner import Scanner, ScannerChoice, check_fit
 from lowdose.physics.scanners import scanner_for
 from lowdose.provenance import Step
 from lowdose.scan import Scan, Slice
@@ -34,6 +34,8 @@ _TRUNCATED_SHARE = 0.05
 _METAL_PIXELS = 20
 _LOOKED_AT = 9
 _KEPT_SLICES = 6
+_SMALLEST_RANGE_HU, _AIR_BELOW_HU = 100.0, -200.0
+_FEW_REGIONS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ class DoseSimulator:
         """Slice `z` and the photons expected behind it, float32 `[view, channel]`, at its own dose."""
         if z not in self._kept:
             slice_ = self.scan.read(z)
-            projection = line_integrals(slice_, self.grid, self.scanner.plane)
+            projection = line_integrals(slice_, self.grid, self.scanner.plane, self.scanner.water_mu)
             relative = self._currents[z] if self._currents else 1.0
             beam, level = self.calibration.beam, self.calibration.level(z)
             self._kept[z] = slice_, beam.counts(self.scanner.plane, projection, relative / level)
@@ -104,8 +106,11 @@ class DoseSimulator:
         beam = self.calibration.beam
         enough = np.maximum(counts, np.float32(max(1.0, beam.electronic) / fraction))
         noise = missing_noise(enough, fraction, beam.electronic, generator)
+        if self.calibration.noise is None:
+            # A kernel that is measured on the scan has the cross-talk in it.
+            noise = mixed(noise, self.scanner.crosstalk)
         image = fbp(self.scanner.plane, self.grid, noise, self.calibration.kernel)
-        return mu_difference_to_hu(image)
+        return mu_difference_to_hu(image, self.scanner.water_mu)
 
 
 def dose_simulator(scan: Scan, *, seed: int, scanner: Scanner | ScannerChoice | None = None) -> DoseSimulator:
@@ -114,6 +119,7 @@ def dose_simulator(scan: Scan, *, seed: int, scanner: Scanner | ScannerChoice | 
     choice = scanner or scanner_for(scan.acquisition, grid)
     if isinstance(choice, Scanner):
         choice = ScannerChoice(choice)
+    check_fit(choice.scanner, grid.radius, f"{scan.name}: the image")
     calibration = calibrate(scan, choice.scanner, np.random.default_rng([seed, len(scan)]))
     notes = _limits(scan, choice.scanner, calibration)
     currents = relative_tube_current(scan.acquisition, len(scan))
@@ -157,6 +163,8 @@ def _step(fraction: float, seed: int, simulator: DoseSimulator | None = None) ->
             "hardening": beam.hardening,
             "noise_of_the_scan_hu": None if calibration.noise is None else round(calibration.noise, 2),
             "regions_measured": 0 if evidence is None else evidence.n_regions,
+            "read": list(simulator.choice.read),
+            "assumed": list(simulator.choice.assumed),
         },
     )
 
@@ -164,21 +172,43 @@ def _step(fraction: float, seed: int, simulator: DoseSimulator | None = None) ->
 def _limits(scan: Scan, scanner: Scanner, calibration: Calibration) -> tuple[str, ...]:
     """What a user should know of a simulation of this scan."""
     notes = []
+    sample = list(sampled_slices(scan, _LOOKED_AT))
+    measured = [slice_.hu[~slice_.padding] for _, slice_ in sample]
+    lowest, highest = min(one.min(initial=0) for one in measured), max(one.max(initial=0) for one in measured)
+    if highest - lowest < _SMALLEST_RANGE_HU:
+        notes.append(
+            f"All values lie between {lowest:.3g} and {highest:.3g}, which are no HU of a body: if this is "
+            "attenuation in 1/mm or a share of it, convert it first."
+        )
+    elif lowest > _AIR_BELOW_HU:
+        notes.append(
+            f"No value is below {lowest:.0f}: without air in the image this may be right, but an offset of "
+            "1024 is "
+            "common; if air does not read −1000 HU here, convert the values first."
+        )
+    evidence = calibration.evidence
+    if evidence is not None and evidence.n_regions < _FEW_REGIONS:
+        notes.append(
+            f"The noise was measured in only {evidence.n_regions} flat regions: level and spectrum are "
+            "uncertain."
+        )
     if calibration.noise is None:
         notes.append(
             "There is too little flat soft tissue with noise to calibrate to: "
             f"{round(calibration.photons)} photons a ray and the pure ramp are assumed."
         )
     metal, truncated = 0, 0
-    sample = list(sampled_slices(scan, _LOOKED_AT))
     for _, slice_ in sample:
         body = (slice_.hu > _BODY_HU) & ~slice_.padding
         metal += int(np.count_nonzero(slice_.hu > METAL_HU) > _METAL_PIXELS)
         truncated += int(_share_at_border(body, ~slice_.padding) > _TRUNCATED_SHARE)
     if metal:
         notes.append(
-            f"Metal in {metal} of {len(sample)} slices looked at: rays through it get the noise of as many "
-            "photons as the electronic noise is strong, so its streaks are milder than real ones."
+            f"Metal (above {METAL_HU:g} HU) in {metal} of {len(sample)} slices looked at: where a ray would "
+            "end in "
+            "fewer photons than the electronic noise it gets the noise of as many as that, so that streaks "
+            "of "
+            "starved rays are milder than real ones."
         )
     if truncated:
         notes.append(
@@ -189,7 +219,8 @@ def _limits(scan: Scan, scanner: Scanner, calibration: Calibration) -> tuple[str
     if min(image_grid(scan).size) / 2 > reach * 1.02:
         notes.append(
             f"The image reaches {min(image_grid(scan).size) / 2:.0f} mm from the axis, {scanner.title} "
-            f"measures {reach:.0f} mm: outside there is too little noise; name a scanner with a larger field."
+            f"measures {reach:.0f} mm: the noise outside is not to be trusted; name a scanner with a larger "
+            "field."
         )
     return tuple(notes)
 

@@ -80,6 +80,9 @@ def fitted_kernel(
     else:
         level = float(even(0.0))
         log_squared = weight * _smooth(squared) + (1 - weight) * even(frequencies)
+    # Anatomy only adds to the scan: where it has less power than the continuation, there is less noise.
+    log_squared = np.minimum(log_squared, np.where(frequencies < anatomy, _smooth(squared), np.inf))
+    level = min(level, float(log_squared[0]))
     at = np.concatenate([[0.0], frequencies])
     gain = np.exp((np.concatenate([[level], log_squared]) - level) / 2)
     return Kernel(at, gain), float(np.exp(level))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lowdose.physics.geometry import Geometry, ImageGrid
 from lowdose.physics.projector import Projector
 from lowdose.scan import Scan, Slice
-from lowdose.units import hu_to_mu
+from lowdose.units import WATER_MU_PER_MM, hu_to_mu
 
 
 def image_grid(scan: Scan) -> ImageGrid:
@@ -26,9 +26,14 @@ def sampled_slices(scan: Scan, n_slices: int) -> Iterator[tuple[int, Slice]]:
         yield z, scan.read(z)
 
 
-def line_integrals(slice_: Slice, grid: ImageGrid, geometry: Geometry) -> NDArray[np.float32]:
-    """Line integrals of the slice, of pixels averaged two by two: the variance they give is smooth."""
-    mu = hu_to_mu(slice_.without_padding())
+def line_integrals(
+    slice_: Slice, grid: ImageGrid, geometry: Geometry, water: float = WATER_MU_PER_MM
+) -> NDArray[np.float32]:
+    """Line integrals of the slice, of pixels averaged two by two: the variance they give is smooth.
+
+    `water` is the attenuation of water in 1/mm.
+    """
+    mu = hu_to_mu(slice_.without_padding(), water)
     n_y, n_x = (2 * (n // 2) for n in mu.shape)
     halved = mu[:n_y, :n_x].reshape(n_y // 2, 2, n_x // 2, 2).mean(axis=(1, 3), dtype=np.float32)
     coarse = ImageGrid(halved.shape, (2 * grid.spacing[0], 2 * grid.spacing[1]))

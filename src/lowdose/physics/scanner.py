@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from lowdose.physics.beam import NO_BOWTIE, Beam, Bowtie
-from lowdose.physics.geometry import ConeBeam, Geometry
+from lowdose.physics.geometry import ConeBeam, FanBeam, Geometry
+from lowdose.physics.redundancy import check_scan
 from lowdose.units import WATER_MU_PER_MM
 
 
@@ -44,6 +47,49 @@ class Scanner:
     def beam(self, dose: float = 1.0) -> Beam:
         """The beam at `dose` times the routine dose."""
         return Beam(self.photons * dose, self.electronic, self.bowtie, self.modulation)
+
+
+def check_geometry(geometry: Geometry | ConeBeam) -> None:
+    """ScannerError if no such machine can take projections: rays that miss each other, the axis or the
+    detector, or a scan too short for its fan.
+    """
+    plane = geometry.mid_plane if isinstance(geometry, ConeBeam) else geometry
+    if min(plane.n_views, plane.n_channels) < _FEWEST:
+        raise ScannerError(
+            f"{plane.n_views} views of {plane.n_channels} channels make no image; give at least {_FEWEST} "
+            "of each"
+        )
+    if abs(plane.channel_shift) >= plane.n_channels / 2:
+        raise ScannerError(
+            f"the detector of {plane.n_channels} channels is shifted by {plane.channel_shift:g} of them and "
+            "misses the axis; the shift is in channels and less than half of them"
+        )
+    if isinstance(plane, FanBeam):
+        widest = float(np.rad2deg(np.abs(plane.channel_angles).max()))
+        if widest >= _WIDEST_DEGREES:
+            raise ScannerError(
+                f"its outermost channel lies {widest:.0f} degrees beside the central ray, which is no fan; "
+                "check "
+                "the number of channels and their spacing in mm"
+            )
+        try:
+            check_scan(plane)
+        except ValueError as error:
+            raise ScannerError(str(error)) from None
+
+
+def check_fit(scanner: Scanner, radius: float, what: str) -> None:
+    """ScannerError if `what`, which reaches `radius` mm from the axis, is where the source turns."""
+    plane = scanner.plane
+    if isinstance(plane, FanBeam) and radius >= plane.source_to_axis:
+        raise ScannerError(
+            f"{what} reaches {radius:.0f} mm from the axis, but the source of {scanner.title} turns at "
+            f"{plane.source_to_axis:g} mm; name a scanner that it fits into"
+        )
+
+
+_FEWEST = 8
+_WIDEST_DEGREES = 80.0
 
 
 @dataclass(frozen=True)

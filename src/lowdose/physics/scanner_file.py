@@ -10,7 +10,7 @@ import yaml
 
 from lowdose.physics.beam import NO_BOWTIE, Bowtie
 from lowdose.physics.geometry import FULL_TURN, ConeBeam, FanBeam, ParallelBeam
-from lowdose.physics.scanner import Scanner, ScannerError
+from lowdose.physics.scanner import Scanner, ScannerError, check_geometry
 from lowdose.units import WATER_MU_PER_MM
 
 
@@ -102,6 +102,8 @@ class _ScannerFile(_Strict):
 
 def load_scanner(path: Path) -> Scanner:
     """A scanner from a YAML file. ScannerError with one sentence if it can't be read or says nonsense."""
+    if not path.exists():
+        raise ScannerError(f"{path} does not exist; give the name of a known scanner or of a YAML file")
     try:
         written: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -111,11 +113,17 @@ def load_scanner(path: Path) -> Scanner:
         told = _ScannerFile.model_validate(written)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
+        if not isinstance(written, dict):
+            raise ScannerError(f"{path}: holds no settings; write a geometry, see the how-to page") from None
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ScannerError(f"{path}: {place}: {first['msg'].lower()}; correct it and try again") from None
     geometry = told.geometry.geometry()
     if not isinstance(geometry, ParallelBeam) and geometry.source_to_detector <= geometry.source_to_axis:
         raise ScannerError(f"{path}: the detector lies before the axis; source_to_detector_mm must be larger")
+    try:
+        check_geometry(geometry)
+    except ScannerError as error:
+        raise ScannerError(f"{path}: geometry: {error}") from None
     return Scanner(
         path.stem,
         told.title,

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from lowdose.physics.beam import Bowtie
 from lowdose.physics.geometry import ConeBeam, FanBeam, ImageGrid, ParallelBeam
@@ -155,6 +158,7 @@ _SCANNERS = (
 SCANNERS: Mapping[str, Scanner] = {scanner.name: scanner for scanner in _SCANNERS}
 
 _SMALLEST_CLINICAL_FIELD_MM = 100.0
+_SAME_DISTANCE = 0.02
 _CLINICAL = "siemens-as+"
 
 
@@ -166,12 +170,13 @@ def scanner_for(acquisition: Acquisition, grid: ImageGrid) -> ScannerChoice:
     if min(grid.size) < _SMALLEST_CLINICAL_FIELD_MM:
         return _specimen(grid)
     model = (acquisition.model or "").lower()
-    known = next((one for one in _SCANNERS if any(word in model for word in one.models)), None)
-    distances = acquisition.source_to_axis, acquisition.source_to_detector
-    if known is not None:
+    known = next((one for one in _SCANNERS if any(_is_word(word, model) for word in one.models)), None)
+    axis, detector = acquisition.source_to_axis, acquisition.source_to_detector
+    has_distances = axis is not None and detector is not None and detector > 1.2 * axis > 240
+    if known is not None and not (has_distances and _differs(known, axis, detector)):
         return ScannerChoice(known, (f"The header says {acquisition.model}: {known.title}.",))
-    if distances[0] is not None and distances[1] is not None and distances[1] > 1.2 * distances[0] > 240:
-        return _by_distances(distances[0], distances[1], acquisition)
+    if axis is not None and detector is not None and has_distances:
+        return _by_distances(axis, detector, acquisition, known or SCANNERS[_CLINICAL])
     says = f"says {acquisition.model}, which is not known" if acquisition.model else "names no scanner"
     default = SCANNERS[_CLINICAL]
     return ScannerChoice(
@@ -179,17 +184,31 @@ def scanner_for(acquisition: Acquisition, grid: ImageGrid) -> ScannerChoice:
     )
 
 
+def _is_word(word: str, model: str) -> bool:
+    """Whether `word` stands in `model` by itself: `obi` is no part of `mobile`."""
+    return re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", model) is not None
+
+
+def _differs(scanner: Scanner, axis: float | None, detector: float | None) -> bool:
+    """Whether a header's distances are not those of a known scanner."""
+    plane = scanner.plane
+    if axis is None or detector is None or not isinstance(plane, FanBeam):
+        return False
+    known = np.array([plane.source_to_axis, plane.source_to_detector])
+    return bool(np.abs(np.array([axis, detector]) / known - 1).max() > _SAME_DISTANCE)
+
+
 def find_scanner(wanted: str, acquisition: Acquisition, grid: ImageGrid) -> ScannerChoice:
     """The scanner called `auto`, or by the name of a known one or of a YAML file; ScannerError if none."""
-    if wanted == AUTO:
+    if wanted.lower() == AUTO:
         return scanner_for(acquisition, grid)
     return ScannerChoice(named_scanner(wanted), (f"The scanner was given: {wanted}.",))
 
 
 def named_scanner(wanted: str) -> Scanner:
     """A scanner by its name or from a YAML file; ScannerError if there is none."""
-    if wanted in SCANNERS:
-        return SCANNERS[wanted]
+    if wanted.lower() in SCANNERS:
+        return SCANNERS[wanted.lower()]
     path = Path(wanted)
     if path.suffix.lower() in {".yaml", ".yml"}:
         return load_scanner(path)
@@ -216,11 +235,11 @@ def _specimen(grid: ImageGrid) -> ScannerChoice:
     )
 
 
-def _by_distances(axis: float, detector: float, acquisition: Acquisition) -> ScannerChoice:
-    """A clinical arc with the header's distances, stretched to keep the field of view."""
-    nearest = SCANNERS[_CLINICAL]
+def _by_distances(axis: float, detector: float, acquisition: Acquisition, nearest: Scanner) -> ScannerChoice:
+    """The arc of `nearest` with the header's distances, stretched to keep the field of view."""
     geometry = nearest.geometry
-    assert isinstance(geometry, FanBeam)
+    if not isinstance(geometry, FanBeam):
+        return ScannerChoice(nearest, (f"The header says {acquisition.model}: {nearest.title}.",))
     half_fan = math.asin(math.sin(geometry.fan_angle / 2) * geometry.source_to_axis / axis)
     step = 2 * half_fan / geometry.n_channels
     own = replace(
@@ -233,5 +252,9 @@ def _by_distances(axis: float, detector: float, acquisition: Acquisition) -> Sca
     return ScannerChoice(
         replace(nearest, name="from-header", title=f"fan beam of {axis:g} and {detector:g} mm", geometry=own),
         (f"The header says {model}, source to axis {axis:g} mm and to detector {detector:g} mm.",),
-        (f"{geometry.n_channels} channels over a 500 mm field and {geometry.n_views} views are assumed.",),
+        (
+            f"{geometry.n_channels} channels over a 500 mm field and {geometry.n_views} views are assumed, "
+            "as of "
+            f"{nearest.title}.",
+        ),
     )

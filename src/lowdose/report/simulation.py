@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from lowdose.figures import INPUT_COLOUR, REFERENCE_COLOUR, RESULT_COLOURS, Figure
 from lowdose.figures.simulation import direction_match, kernel_gain, slice_levels, spectrum_match
-from lowdose.physics.beam_fit import BAND_FROM
 from lowdose.physics.dose import DoseSimulator
 from lowdose.physics.geometry import ConeBeam, FanBeam
 from lowdose.quality.comparison import slice_positions
@@ -17,12 +16,15 @@ from lowdose.quality.noise_level import flat_soft_tissue
 from lowdose.report.content import evenly_spaced, software_facts
 from lowdose.report.page import MOST_ARMS, Arm, Facts, KeyFigure, ReportContent, Table
 from lowdose.report.pixels import stored_hu
+from lowdose.report.tables import plain
 from lowdose.scan import Slice
 
 _SHOWN = 6
 _SPACE = "\N{NO-BREAK SPACE}"
 _GOOD = 0.1
 """Mismatch of level or spectrum up to which the noise is called the scan's own."""
+_GOOD_DIRECTIONS = 0.3
+"""The same for the curves by direction, which are noisier."""
 
 
 def simulation_report(simulator: DoseSimulator, doses: Sequence[float]) -> ReportContent:
@@ -50,13 +52,13 @@ def simulation_report(simulator: DoseSimulator, doses: Sequence[float]) -> Repor
     size = " × ".join(str(n) for n in scan.shape[1:])
     return ReportContent(
         title="Simulated lower dose",
-        subtitle=f"{scan.name}, {len(scan)} slices of {size}",
+        subtitle=f"{scan.name}, {len(scan)} {'slice' if len(scan) == 1 else 'slices'} of {size}",
         lead=_lead(simulator),
         key_figures=_key_figures(simulator),
         arms=tuple(arms),
         slice_labels=tuple(f"slice {z + 1} of {len(scan)}, {positions[z]:.1f} mm" for z in chosen),
         figures=_figures(simulator),
-        tables=(_noise_table(shown, in_view),),
+        tables=(_noise_table(shown, in_view, simulator.calibration.noise),),
         steps=tuple((_percent(dose), one.history) for dose, one in zip(in_view, lower, strict=True)),
         facts=(_scanner_facts(simulator), _noise_facts(simulator), software_facts()),
         citations=(
@@ -89,9 +91,16 @@ def _lead(simulator: DoseSimulator) -> str:
         f"level within {100 * level:.1f}{_SPACE}%, spectrum within {100 * shape:.1f}{_SPACE}% (RMS), in "
         f"{evidence.n_regions} flat regions"
     )
-    if max(level, shape) <= _GOOD:
+    doubts = []
+    if evidence.direction_mismatch > _GOOD_DIRECTIONS:
+        doubts.append("not in its directions")
+    if evidence.coarse_excess > 1 + _GOOD:
+        doubts.append(f"coarse noise is {evidence.coarse_excess:.1f} times all that the scan has")
+    if max(level, shape) <= _GOOD and not doubts:
         return f"Noise simulated at the scan's own dose matches its own noise: {measured}."
-    return f"Noise simulated at the scan's own dose matches its own only roughly: {measured}."
+    but = f", but {' and '.join(doubts)}" if doubts else ""
+    how = "in level and spectrum" if max(level, shape) <= _GOOD else "only roughly"
+    return f"Noise simulated at the scan's own dose matches its own {how}: {measured}{but}."
 
 
 def _key_figures(simulator: DoseSimulator) -> tuple[KeyFigure, ...]:
@@ -117,7 +126,9 @@ def _figures(simulator: DoseSimulator) -> tuple[Figure, ...]:
         return ()
     positions = slice_positions(simulator.scan)
     return (
-        spectrum_match(evidence.frequencies, evidence.own_power, evidence.simulated_power, BAND_FROM),
+        spectrum_match(
+            evidence.frequencies, evidence.own_power, evidence.simulated_power, evidence.anatomy_below
+        ),
         direction_match(evidence.own_directions, evidence.simulated_directions),
         kernel_gain(calibration.kernel.frequencies, calibration.kernel.gain, float(evidence.frequencies[-1])),
         slice_levels(
@@ -129,29 +140,42 @@ def _figures(simulator: DoseSimulator) -> tuple[Figure, ...]:
     )
 
 
-def _noise_table(shown: Sequence[Sequence[Slice]], doses: Sequence[float]) -> Table:
-    """Noise in the shown slices, of the scan and of every dose, in the same flat soft tissue."""
+def _noise_table(shown: Sequence[Sequence[Slice]], doses: Sequence[float], own: float | None) -> Table:
+    """Noise added in the shown slices, and what the scan's `own` noise in HU makes expect."""
     variances: list[list[float]] = [[] for _ in range(len(doses))]
+    shifts: list[list[float]] = [[] for _ in range(len(doses))]
     for slices in shown:
         original = slices[0]
         flat = flat_soft_tissue(original.hu, original.padding)
         if flat.any():
-            for found, lower in zip(variances, slices[1:], strict=True):
-                found.append(float((lower.hu - original.hu)[flat].var()))
+            for found, moved, lower in zip(variances, shifts, slices[1:], strict=True):
+                added = (lower.hu - original.hu)[flat]
+                found.append(float(added.var()))
+                moved.append(float(added.mean()))
     rows = tuple(
         (
             _percent(dose),
             "–" if not found else f"{np.sqrt(np.mean(found)):.1f}",
-            f"{(1 / dose) ** 0.5:.2f}",
+            "–" if own is None else f"{own * (1 / dose - 1) ** 0.5:.1f}",
+            "–" if not moved else plain(float(np.mean(moved)), 2),
         )
-        for dose, found in zip(doses, variances, strict=True)
+        for dose, found, moved in zip(doses, variances, shifts, strict=True)
     )
     return Table(
         "Noise added",
-        ("Dose", "Added in flat soft tissue (HU)", "Times the scan's own, if only quanta made noise"),
+        (
+            "Dose",
+            "Added in flat soft tissue (HU)",
+            "Expected of the scan's own noise (HU)",
+            "Mean moved by (HU)",
+        ),
         rows,
-        "Added noise is the difference to the scan itself: the standard deviation in flat soft tissue of the "
-        "slices shown. It adds to the scan's own noise as squares do.",
+        "Added noise is the difference to the scan itself: its standard deviation in flat soft tissue of the "
+        "slices shown, which may be more or less noisy than the scan as a whole, whose noise gives the "
+        "expected. It "
+        "adds to the scan's own as squares do. The mean moves where rays are starved: the logarithm of few "
+        "photons "
+        "is biased.",
     )
 
 
