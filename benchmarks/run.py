@@ -2,10 +2,10 @@
 
     python benchmarks/run.py [--data FOLDER] [--table]
 
-Without data: throughput, memory and install, under 20 minutes on two cores. `--data` is a folder of data
-sets; `mayo-l143/B30f_3mm/{full,quarter}` in it are the real pairs, and every CT series in it goes through
-identity and dciodvfy. `--table` measures nothing and shows what is in `results/`. Either way README.md gets
-the table. Exit status 1 if a benchmark fails; a missed target is only shown.
+Without data: throughput, memory, install and physics, under 20 minutes on two cores. `--data` is a folder of
+data sets; `mayo-l143/B30f_3mm/{full,quarter}` in it are the real pairs, and every CT series in it goes
+through identity and dciodvfy. `--table` measures nothing and shows what is in `results/`. Either way
+README.md gets the table. Exit status 1 if a benchmark fails; a missed target is only shown.
 """
 
 from __future__ import annotations
@@ -25,13 +25,18 @@ from record import RESULTS, as_lines, shown, verdict
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
 BEGIN, END = "<!-- results: written by run.py -->\n", "<!-- end of results -->\n"
-ORDER = ("throughput", "memory", "install", "real_pairs", "simulator", "identity", "dciodvfy")
+ORDER = ("throughput", "memory", "install", "physics", "real_pairs", "simulator", "identity", "dciodvfy")
 PAIRS = Path("mayo-l143") / "B30f_3mm"
 
 
 def jobs(data: Path | None) -> list[tuple[str, list[str]]]:
     """What to run, and with which arguments."""
-    chosen: list[tuple[str, list[str]]] = [("throughput", []), ("memory", []), ("install", [])]
+    chosen: list[tuple[str, list[str]]] = [
+        ("throughput", []),
+        ("memory", []),
+        ("install", []),
+        ("physics", []),
+    ]
     if data is None:
         return chosen
     full, low = data / PAIRS / "full", data / PAIRS / "quarter"

@@ -21,7 +21,7 @@ from record import Finding, write
 from lowdose.physics.dose import simulate
 from lowdose.physics.flat_regions import flat_regions
 from lowdose.quality.noise_level import flat_soft_tissue
-from lowdose.quality.spectra import RadialSpectrum, noise_power_spectrum, radial_average
+from lowdose.quality.spectra import RadialSpectrum, detrended, noise_power_spectrum, radial_average
 from lowdose.scan import Scan, Slice
 
 REGION = 32
@@ -32,6 +32,9 @@ PROTOCOL = (
     "removed",
     "mean frequency: of the radial curve (TG-233); misplaced power: half the sum of absolute differences of "
     "the two radial distributions of power, 0 for equal shapes and 1 for disjoint ones",
+    "images: SD and spectrum of the low-dose images themselves, in the same regions; each spectrum is "
+    "divided "
+    "by its variance, and the RMS of their difference by the RMS of the real one",
     "simulated: mean over seeds",
 )
 
@@ -49,6 +52,11 @@ def spectrum(regions: list[NDArray[np.float32]], spacing: tuple[float, float]) -
     return radial_average(noise_power_spectrum(np.stack(regions), spacing), spacing)
 
 
+def noise_in(regions: list[NDArray[np.float32]]) -> float:
+    """Mean variance of regions about their quadratic trends."""
+    return float((detrended(np.stack(regions)) ** 2).mean())
+
+
 def distribution(found: RadialSpectrum) -> NDArray[np.float64]:
     """The share of the noise power in each ring of the plane."""
     shares = found.power * found.frequencies
@@ -61,6 +69,8 @@ def measured(full: Scan, low: Scan, dose: float, seeds: range) -> dict[str, Any]
     simulated = [simulate(full, dose, seed=seed) for seed in seeds]
     generator = np.random.default_rng(0)
     slices, real_regions, simulated_regions = [], [], []
+    real_images: list[NDArray[np.float32]] = []
+    simulated_images: list[NDArray[np.float32]] = []
     for z in range(len(full)):
         truth = full.read(z)
         real = low.read(z)
@@ -77,13 +87,19 @@ def measured(full: Scan, low: Scan, dose: float, seeds: range) -> dict[str, Any]
                 "regions": len(corners),
             }
         )
+        real_images += cut(real.hu, corners)
+        simulated_images += [region for arm in arms for region in cut(arm.hu, corners)]
         real_regions += cut(real.hu - truth.hu, corners)
         simulated_regions += [region for arm in arms for region in cut(arm.hu - truth.hu, corners)]
     if not real_regions:
         sys.exit("no slice shows enough flat soft tissue for a region of 32 x 32 pixels")
     first, second = spectrum(real_regions, spacing), spectrum(simulated_regions, spacing)
+    real_image, simulated_image = spectrum(real_images, spacing), spectrum(simulated_images, spacing)
+    shapes = [one.power / one.variance for one in (real_image, simulated_image)]
     return {
         "slices": slices,
+        "image_sd_ratio": float(np.sqrt(noise_in(simulated_images) / noise_in(real_images))),
+        "image_spectrum_rms": float(np.sqrt(np.mean((shapes[1] - shapes[0]) ** 2) / np.mean(shapes[0] ** 2))),
         "frequencies_per_mm": first.frequencies.tolist(),
         "real_power_hu2_mm2": first.power.tolist(),
         "simulated_power_hu2_mm2": second.power.tolist(),
@@ -95,7 +111,10 @@ def measured(full: Scan, low: Scan, dose: float, seeds: range) -> dict[str, Any]
 
 def findings(numbers: dict[str, Any]) -> list[Finding]:
     ratios = [row["simulated_sd_hu"] / row["real_sd_hu"] for row in numbers["slices"]]
+    sd_error = abs(numbers["image_sd_ratio"] - 1)
     return [
+        Finding("SD of the images, simulated over real, distance from 1", sd_error, "", 0.05),
+        Finding("shape of the images' spectrum, RMS difference", numbers["image_spectrum_rms"], "", 0.10),
         Finding("SD, simulated over real, mean of slices", float(np.mean(ratios)), ""),
         Finding("SD, simulated over real, lowest slice", min(ratios), ""),
         Finding("SD, simulated over real, highest slice", max(ratios), ""),

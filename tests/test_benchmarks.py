@@ -231,3 +231,45 @@ def test_the_readme_says_what_every_script_is_for() -> None:
     page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     missing = [path.name for path in BENCHMARKS.glob("*.py") if f"`{path.name}" not in page]
     assert missing == []
+
+
+def test_the_discs_of_the_physics_benchmark_are_those_of_its_chords() -> None:
+    """Every view of a parallel beam adds up to the discs' area times what they attenuate."""
+    physics = script("physics")
+    mass = sum(value * np.pi * radius**2 for _, _, radius, value in physics.DISCS)
+    chords = physics.chords(physics.PARALLEL)
+    assert chords.sum(axis=1) * physics.PARALLEL.channel_spacing == pytest.approx(mass, rel=2e-3)
+    image = physics.discs(physics.GRID)
+    assert image.sum() * 0.7 * 0.7 == pytest.approx(mass, rel=1e-3)
+    centre = physics.chords(physics.FLAT)[0, 367:369].mean()
+    angle = physics.FLAT.view_angles[0]
+    offsets = [x * np.cos(angle) + y * np.sin(angle) for y, x, _, _ in physics.DISCS]
+    through = zip(offsets, physics.DISCS, strict=True)
+    expected = sum(2 * v * np.sqrt(max(r**2 - s**2, 0.0)) for s, (_, _, r, v) in through)
+    assert centre == pytest.approx(expected, rel=1e-3)
+
+
+def test_physics_findings_are_ratios_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    physics = script("physics")
+    monkeypatch.setattr(physics, "peak", lambda: script("arithmetic").Peak(100.0, 10.0))
+    kernel = {"forward seconds": 0.5, "adjoint seconds": 1.0, "fbp seconds": 0.25, "fdk seconds": 4.0}
+    errors = {"sinogram error": 1e-3, "image error": 2e-3}
+    own = dict.fromkeys(("flat fan", "arc fan", "parallel", "cone"), kernel | errors)
+    line = {"forward seconds": 5.0, "adjoint seconds": 4.0, "sinogram error": 2e-3}
+    others = {"scikit-image": {"forward seconds": 3.0, "fbp seconds": 2.0}}
+    slices = {"first dose": 0.1, "further dose": 0.05}
+    without = {one.what: one for one in physics.findings(own, slices, others)}
+    assert not any("ASTRA" in what for what in without)
+    assert without["parallel FBP, times as fast as scikit-image"].value == 8.0
+    floor = 8 * 736 * 1152 * 512 / 100e9
+    assert without["forward, times its arithmetic floor"].value == pytest.approx(0.5 / floor)
+    others["astra"] = {"line": line, "parallel fbp seconds": 1.0}
+    beside = {one.what: one for one in physics.findings(own, slices, others)}
+    assert beside["forward, times as fast as ASTRA's line projector"].value == 10.0
+    assert beside["sinogram error over that of ASTRA's line projector"].met is True
+
+
+def test_the_machine_has_a_peak() -> None:
+    found = script("arithmetic").peak(repeats=1)
+    assert 1.0 < found.gflops < 1e5
+    assert 0.1 < found.gb_per_second < 1e4
