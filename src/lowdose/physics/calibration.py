@@ -63,7 +63,7 @@ class Evidence:
     simulated_power: Floats
     """HU^2 mm^2, radial, of noise simulated at the scan's own dose"""
     own_directions: Floats
-    """Noise power by direction over its mean, `[sector]`"""
+    """Noise power by direction over its mean, `[sector]`; NaN where small regions have no frequency"""
     simulated_directions: Floats
 
     @property
@@ -86,7 +86,7 @@ class Evidence:
     @property
     def direction_mismatch(self) -> float:
         """RMS difference of the two curves by direction, each over its mean."""
-        return float(np.sqrt(np.mean((self.simulated_directions - self.own_directions) ** 2)))
+        return float(np.sqrt(np.nanmean((self.simulated_directions - self.own_directions) ** 2)))
 
     @property
     def level_ratio(self) -> float:
@@ -202,21 +202,25 @@ def _fitted(seen: Seen, scanner: Scanner, noise: float, seed: int) -> Calibratio
         beam = replace(beam, photons=photons)
     beam = replace(beam, electronic=_affordable(beam, geometry, projections, currents))
     simulated = simulate(beam, kernel, currents, 1)
-    directions = [
-        sector_power(power, seen.grid.spacing, seen.band)[0]
-        for power in (np.concatenate(seen.own), np.concatenate(simulated))
+    typical = [
+        _typical_directions(seen, power) for power in (np.concatenate(seen.own), np.concatenate(simulated))
     ]
-    typical = [np.median(power, axis=0) for power in directions]
     evidence = Evidence(
         sum(len(place.corners) for place in seen.places),
         seen.side,
         frequencies,
         own_rings,
         typical_rings(np.concatenate(simulated), members),
-        typical[0] / typical[0].mean(),
-        typical[1] / typical[1].mean(),
+        *typical,
     )
     return Calibration(beam, kernel, noise, levels, evidence)
+
+
+def _typical_directions(seen: Seen, power: Floats) -> Floats:
+    """Noise power by direction over its mean, the median over regions; NaN where there is no frequency."""
+    found, counts = sector_power(power, seen.grid.spacing, seen.band)
+    typical = np.where(counts > 0, np.median(found, axis=0), np.nan)
+    return np.asarray(typical / np.nanmean(typical))
 
 
 def _affordable(

@@ -163,8 +163,8 @@ def _step(fraction: float, seed: int, simulator: DoseSimulator | None = None) ->
             "hardening": beam.hardening,
             "noise_of_the_scan_hu": None if calibration.noise is None else round(calibration.noise, 2),
             "regions_measured": 0 if evidence is None else evidence.n_regions,
-            "read": list(simulator.choice.read),
-            "assumed": list(simulator.choice.assumed),
+            "read": " ".join(simulator.choice.read) or "nothing",
+            "assumed": " ".join(simulator.choice.assumed) or "nothing",
         },
     )
 

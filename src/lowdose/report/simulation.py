@@ -24,7 +24,8 @@ _SPACE = "\N{NO-BREAK SPACE}"
 _GOOD = 0.1
 """Mismatch of level or spectrum up to which the noise is called the scan's own."""
 _GOOD_DIRECTIONS = 0.3
-"""The same for the curves by direction, which are noisier."""
+"""The same for the curves by direction, which are noisier, and the more so in few regions."""
+_MANY_REGIONS = 48
 
 
 def simulation_report(simulator: DoseSimulator, doses: Sequence[float]) -> ReportContent:
@@ -56,7 +57,7 @@ def simulation_report(simulator: DoseSimulator, doses: Sequence[float]) -> Repor
         lead=_lead(simulator),
         key_figures=_key_figures(simulator),
         arms=tuple(arms),
-        slice_labels=tuple(f"slice {z + 1} of {len(scan)}, {positions[z]:.1f} mm" for z in chosen),
+        slice_labels=tuple(f"slice {z + 1} of {len(scan)}, {plain(positions[z])} mm" for z in chosen),
         figures=_figures(simulator),
         tables=(_noise_table(shown, in_view, simulator.calibration.noise),),
         steps=tuple((_percent(dose), one.history) for dose, one in zip(in_view, lower, strict=True)),
@@ -92,7 +93,7 @@ def _lead(simulator: DoseSimulator) -> str:
         f"{evidence.n_regions} flat regions"
     )
     doubts = []
-    if evidence.direction_mismatch > _GOOD_DIRECTIONS:
+    if evidence.direction_mismatch > _GOOD_DIRECTIONS * max(1.0, _MANY_REGIONS / evidence.n_regions) ** 0.5:
         doubts.append("not in its directions")
     if evidence.coarse_excess > 1 + _GOOD:
         doubts.append(f"coarse noise is {evidence.coarse_excess:.1f} times all that the scan has")
