@@ -106,6 +106,8 @@ def measure(
     if reference is not None and reference not in paths:
         refuse(f"--reference {reference}: is not one of the arms: {', '.join(paths)}")
     layout = _layout(name)
+    if layout is None:
+        _refuse_by_hand(centre, angle, slices)
     by_hand = ByHand(centre, angle, _slices(slices or [], layout))
     check_places(out, paths.values())
     done: list[Measured] = []
@@ -194,11 +196,19 @@ def _layout(name: str) -> Layout | None:
     return None
 
 
+def _refuse_by_hand(centre: object, angle: object, slices: object) -> None:
+    from lowdose.cli.terminal import refuse
+
+    for option, given in (("--centre", centre), ("--angle", angle), ("--slices", slices)):
+        if given not in (None, []):
+            refuse(f"{option}: places in any object are found by themselves; leave it out")
+
+
 def _slices(given: Sequence[str], layout: Layout | None) -> dict[str, tuple[int, int]]:
     from lowdose.cli.terminal import refuse
 
     found: dict[str, tuple[int, int]] = {}
-    modules = [module.name for module in layout.modules] if layout else [""]
+    modules = [module.name for module in layout.modules] if layout else []
     for text in given:
         module, separator, span = text.rpartition("=")
         if not separator and len(modules) == 1:
@@ -268,10 +278,14 @@ def _of_layout(
     from lowdose.cli.terminal import progress, say
     from lowdose.phantoms.measurement import blurred_arm, check_repeats, measure, module_slices
     from lowdose.phantoms.readings import readings
+    from lowdose.phantoms.water import water_layout
     from lowdose.report import phantom_report, phantom_summary, write_readings_csv
 
     scan = next(iter(arms.values()))[0]
+    _check_slices(scan, by_hand.slices)
     located = _located(scan, layout, by_hand)
+    if layout.name == "water":
+        layout = water_layout(2 * located.radius)
     for note in located.notes:
         say(note)
     slices = module_slices(scan, layout, located.pose, located.covered, by_hand.slices)
@@ -285,7 +299,10 @@ def _of_layout(
         first, scans = measured[0], next(iter(arms.values()))
         for one in measured[1:]:
             if one.name != reference and one.noise < _NOISE_WORTH_A_CONTROL * first.noise:
-                with progress(f"{first.name} blurred like {one.name}", n * len(scans), "images") as advance:
+                with (
+                    _or_no_control(one.name),
+                    progress(f"{first.name} blurred like {one.name}", n * len(scans), "images") as advance,
+                ):
                     measured.append(
                         blurred_arm(first, one, scans, layout, located.pose, slices, on_image=advance)
                     )
@@ -297,10 +314,32 @@ def _of_layout(
     )
 
 
+@contextmanager
+def _or_no_control(arm: str) -> Iterator[None]:
+    """Say why an arm has no control, and go on: one without any noise cannot have one, say."""
+    from lowdose.cli.terminal import warn
+
+    try:
+        yield
+    except ValueError as error:
+        warn(f"no control for {arm}: {error}")
+
+
+def _check_slices(scan: Scan, slices: Mapping[str, tuple[int, int]]) -> None:
+    from lowdose.io import InputError
+
+    for name, (first, last) in slices.items():
+        if last >= len(scan):
+            raise InputError(
+                f"{scan.name}: has {len(scan)} slices, so {name} cannot be in {first + 1} to {last + 1}"
+            )
+
+
 def _located(scan: Scan, layout: Layout, by_hand: ByHand) -> Located:
     from lowdose.cli.terminal import progress
-    from lowdose.phantoms.finding import locate, placed_by_hand
+    from lowdose.phantoms.finding import check_slices, locate, placed_by_hand
 
+    check_slices(scan, by_hand.slices)
     centre = None
     if by_hand.centre is not None:
         centre = by_hand.centre[1] * scan.spacing[1], by_hand.centre[0] * scan.spacing[2]
@@ -314,7 +353,13 @@ def _of_any_object(
     arms: Mapping[str, list[Scan]], path: Path, reference: str | None, control: bool
 ) -> Measured:
     from lowdose.cli.terminal import progress, say
-    from lowdose.phantoms.any_object import ObjectMeasurement, blurred_object, measure_object, object_slices
+    from lowdose.phantoms.any_object import (
+        ObjectMeasurement,
+        blurred_object,
+        check_object_repeats,
+        measure_object,
+        object_slices,
+    )
     from lowdose.phantoms.object_readings import object_readings
     from lowdose.phantoms.places import find_places, looked_at
     from lowdose.report import object_report, object_summary, write_readings_csv
@@ -335,9 +380,13 @@ def _of_any_object(
         for arm, found in arms.items():
             with progress(f"{arm}: measuring", n * len(found), "images") as advance:
                 measured.append(measure_object(arm, found, places, shown, truth=truth, on_image=advance))
+            check_object_repeats(found, places, arm)
         for one in measured[1:] if control else []:
             if one.name != reference and one.noise < _NOISE_WORTH_A_CONTROL * measured[0].noise:
-                with progress(f"{first} blurred like {one.name}", n * len(scans), "images") as advance:
+                with (
+                    _or_no_control(one.name),
+                    progress(f"{first} blurred like {one.name}", n * len(scans), "images") as advance,
+                ):
                     measured.append(
                         blurred_object(measured[0], one, scans, places, shown, truth=truth, on_image=advance)
                     )

@@ -48,7 +48,7 @@ def places_figure(
                 axes.add_patch(Ring(rod.centre[::-1], rod.radius, fill=False, lw=1.1, ec=_ROD_COLOUR))
         svg = svg_text(page)
     legend = [
-        (f"{hu:.0f} HU".replace("-", "−"), _MATERIAL_COLOURS[k % len(_MATERIAL_COLOURS)])
+        (f"{round(hu)} HU".replace("-", "−"), _MATERIAL_COLOURS[k % len(_MATERIAL_COLOURS)])
         for k, hu in enumerate(places.materials)
         if squares is not None and (squares.material == k).any()
     ]

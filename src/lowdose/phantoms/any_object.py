@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from lowdose.phantoms.measurement import FAINTEST_CNR, Filter, Spectrum
+from lowdose.phantoms.measurement import FAINTEST_CNR, NOISES_AGREE, Filter, Spectrum
 from lowdose.phantoms.places import Image, Places
 from lowdose.quality.controls import noise_matched_width
 from lowdose.quality.resolution import NoRodError, TaskTransfer, task_transfer
@@ -156,6 +156,32 @@ def blurred_object(
     )  # fmt: skip
 
 
+def check_object_repeats(scans: Sequence[Scan], places: Places, arm: str) -> None:
+    """ValueError if the scans differ in noise so much that they cannot be repeats of each other."""
+    if len(scans) < 2 or not places.squares:
+        return
+    z = max(places.squares, key=lambda z: np.count_nonzero(places.squares[z].material == 0))
+    corners = places.squares[z].corners[places.squares[z].material == 0]
+    if not len(corners):
+        return
+    noises = []
+    for scan in scans:
+        sums = RepeatedRegions(places.side, scan.spacing[1:])
+        sums.add(z, scan.read(z).without_padding(), corners)
+        noises.append(_noise_of(sums.power, scan.spacing[1:]))
+    if max(noises) > NOISES_AGREE * min(noises):
+        raise ValueError(
+            f"the {len(scans)} series of '{arm}' are no repeats of one scan: their noise is "
+            f"{min(noises):.1f} to {max(noises):.1f} HU; give each dose or method as an arm of its own, as in "
+            "full=dose-1/ low=dose-0.25/"
+        )
+
+
+def _noise_of(power: NDArray[np.float64], spacing: tuple[float, float]) -> float:
+    """HU, of a noise power spectrum `[fy, fx]`."""
+    return float(np.sqrt(np.sum(power) / (power.size * spacing[0] * spacing[1])))
+
+
 def object_slices(places: Places, shown: Sequence[int]) -> list[int]:
     """All slices that are read."""
     return sorted({*places.slices, *shown})
@@ -228,7 +254,7 @@ class _SquareSums:
 
     @property
     def materials(self) -> dict[str, Material]:
-        side, (d_y, d_x) = self._places.side, self._spacing
+        side = self._places.side
         found = {}
         for number, hu in enumerate(self._places.materials):
             sums = {part: one for (material, part), one in self._sums.items() if material == number}
@@ -236,12 +262,12 @@ class _SquareSums:
                 continue
             n = sum(one.n_regions for one in sums.values())
             power = sum(one.power * one.n_regions for one in sums.values()) / n
-            variance = float(np.sum(power)) / (side**2 * d_y * d_x)
             spectra = {
                 part: Spectrum(one.power, one.radial, side, one.n_regions) for part, one in sums.items()
             }
-            name = f"{hu:.0f} HU".replace("-", "−")
-            found[name] = Material(float(np.mean(self._means[number])), float(np.sqrt(variance)), n, spectra)
+            name = f"{round(hu)} HU".replace("-", "−")
+            noise = _noise_of(power, self._spacing)
+            found[name] = Material(float(np.mean(self._means[number])), noise, n, spectra)
         return found
 
 

@@ -119,6 +119,15 @@ def locate(
     return Located(pose, radius, covered, likeness)
 
 
+def check_slices(scan: Scan, slices: Mapping[str, tuple[int, int]]) -> None:
+    """NotFoundError if the first or last slice of a module is not in `scan`."""
+    for name, (first, last) in slices.items():
+        if not 0 <= first <= last < len(scan):
+            raise NotFoundError(
+                f"{scan.name}: has {len(scan)} slices, so {name} cannot be in {first + 1} to {last + 1}"
+            )
+
+
 def placed_by_hand(
     scan: Scan,
     layout: Layout,
@@ -132,12 +141,8 @@ def placed_by_hand(
     With the slices of two modules its direction is known; with those of one it grows along the stack.
     NotFoundError if the slices are not in the scan.
     """
+    check_slices(scan, slices)
     step, known = scan.spacing[0], {module.name: module for module in layout.modules}
-    for name, (first, last) in slices.items():
-        if not 0 <= first <= last < len(scan):
-            raise NotFoundError(
-                f"{scan.name}: has {len(scan)} slices, so {name} cannot be in {first + 1} to {last + 1}"
-            )
     heights = {name: (first + last) / 2 * step for name, (first, last) in slices.items()}
     names = sorted(heights, key=lambda name: known[name].z)
     upwards = len(names) < 2 or heights[names[-1]] >= heights[names[0]]

@@ -123,11 +123,6 @@ def find_places(scan: Scan, on_slice: Callable[[], None] = lambda: None) -> Plac
         on_slice()
     counts = {n: sum(map(len, corners[n].values())) for n in _SIDES}
     side = next((n for n in _SIDES if counts[n] >= _ENOUGH_SQUARES), max(_SIDES, key=lambda n: counts[n]))
-    if not corners[side] and not rods:
-        raise NothingToMeasureError(
-            f"{scan.name}: shows neither uniform squares of {side} pixels nor round rods; there is "
-            "nothing to measure in it"
-        )
     materials = _materials(np.concatenate([*means[side].values(), np.empty(0)]))
     radius = float(np.sqrt(largest * spacing[0] * spacing[1] / np.pi))
     squares = {
@@ -135,9 +130,15 @@ def find_places(scan: Scan, on_slice: Callable[[], None] = lambda: None) -> Plac
         for z, found in corners[side].items()
         if materials
     }
-    return Places(
+    places = Places(
         side, materials, {z: one for z, one in squares.items() if len(one.corners)}, _clearest(rods)
     )
+    if not places.slices:
+        raise NothingToMeasureError(
+            f"{scan.name}: shows neither uniform squares of {_SIDES[-1]} pixels nor round rods; there is "
+            "nothing to measure in it"
+        )
+    return places
 
 
 def _sorted_squares(

@@ -152,7 +152,7 @@ def _place_facts(places: Places) -> Facts:
     n = sum(len(one.corners) for one in places.squares.values())
     rows = [
         ("Squares", f"{n} of {places.side} × {places.side} pixels in {len(places.squares)} slices"),
-        ("Materials", ", ".join(f"{hu:.0f} HU".replace("-", "−") for hu in places.materials) or "none"),
+        ("Materials", ", ".join(f"{round(hu)} HU".replace("-", "−") for hu in places.materials) or "none"),
         ("Rods", f"{len(places.rods)}"),
     ]
     return Facts("What was found in it", tuple(rows))
