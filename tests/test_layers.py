@@ -22,6 +22,8 @@ TESTED_ELSEWHERE = {
         ("report/content.py", "report/page.py", "report/pixels.py", "report/tables.py"), "test_report.py"
     ),
     "report/simulation.py": "cli/test_simulate.py",
+    "report/phantom.py": "cli/test_phantom_measure.py",
+    "report/any_object.py": "cli/test_phantom_measure.py",
 }
 """Modules without a test file of their own, where they are tested, and why."""
 
