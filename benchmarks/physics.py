@@ -13,13 +13,13 @@ import argparse
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arithmetic import peak
+from arithmetic import Peak, peak
 from numpy.typing import NDArray
 from record import Finding, write
 from skimage.transform import iradon, radon
@@ -55,8 +55,8 @@ PROTOCOL = (
     "discs averaged over 8 x 8 points a pixel",
     "image error: RMS against the discs in their flat parts, of a reconstruction of the exact chords, over "
     "the large disc's attenuation",
-    "floor: the multiply-adds that the interpolations need (4 a pixel and view or ray and row) over the "
-    "machine's measured peak",
+    "floor: the multiply-adds of the interpolations, 4 each, at the machine's measured peak; there is one "
+    "for each row or column of the image that a ray crosses, or each pixel that a view sees",
 )
 
 
@@ -80,6 +80,42 @@ def chords(geometry: Geometry) -> Image:
         distance = geometry.channel_offsets - (x * np.cos(angle) + y * np.sin(angle))
         total += 2 * value * np.sqrt(np.maximum(radius**2 - distance**2, 0.0))
     return total.astype(np.float32)
+
+
+def rows_crossed(lengths: Image, fan: FanBeam, spacing: float) -> float:
+    """How many rows (columns, where they are closer to parallel to the rows) rays cross that are so long
+    within the image, `[view, channel]` in mm, all together.
+    """
+    angles = fan.view_angles[:, None] + fan.channel_angles
+    across = np.maximum(np.abs(np.cos(angles)), np.abs(np.sin(angles)))
+    return float((lengths * across).sum(dtype=np.float64)) / spacing
+
+
+def depths_seen(grid: ImageGrid, fan: FanBeam) -> Iterator[NDArray[np.float64]]:
+    """For every view how far from the source, along the central ray in mm, the pixels are that it sees."""
+    y, x = ((np.arange(n) - (n - 1) / 2) * d for n, d in zip(grid.shape, grid.spacing, strict=True))
+    left, right = np.tan(fan.channel_angles[[0, -1]])
+    for angle in fan.view_angles:
+        c, s = np.cos(angle), np.sin(angle)
+        depth = fan.source_to_axis + s * x - c * y[:, None]
+        tangent = (c * x + s * y[:, None]) / depth
+        yield depth[(tangent >= left) & (tangent <= right)]
+
+
+def interpolations() -> dict[str, float]:
+    """How many each kernel cannot do without; the adjoint of a projector needs as many as it."""
+    flat = Projector(GRID, FLAT)(np.ones(GRID.shape, np.float32))
+    solid = ConeProjector(CUBE, CONE)(np.ones(CUBE.shape, np.float32))
+    from_source = np.hypot(CONE.source_to_detector, CONE.channel_places)
+    level = from_source / np.hypot(from_source, CONE.row_places[:, None])
+    heights, steepest = np.sort(np.abs(CUBE.positions)), CONE.row_places.max() / CONE.source_to_detector
+    seen = (np.searchsorted(heights, d * steepest) for d in depths_seen(CUBE.plane, CONE.mid_plane))
+    return {
+        "forward": rows_crossed(flat, FLAT, GRID.spacing[0]),
+        "fan FBP": sum(depths.size for depths in depths_seen(GRID, ARC)),
+        "cone forward": rows_crossed((solid * level).sum(axis=1), CONE.mid_plane, CUBE.spacing[1]),
+        "FDK": int(sum(slices.sum() for slices in seen)),
+    }
 
 
 def rms(values: NDArray[Any]) -> float:
@@ -137,7 +173,8 @@ def simulated_slices(n: int = 24) -> dict[str, float]:
     scan = Scan.from_array(np.repeat(body[None], n, axis=0), spacing=(3.0, 0.7, 0.7))
     simulator = dose_simulator(scan, seed=1)
     one, two = simulator.at(0.5), simulator.at(0.25)
-    one.read(0), two.read(0)
+    for warm in (one, two):
+        warm.read(0)
     started = time.perf_counter()
     for z in range(1, n // 2):
         one.read(z)
@@ -172,6 +209,7 @@ def astra(python: str, runs: int) -> dict[str, Any]:
             "sinogram error": rms(given[f"{kind} forward"] - exact) / rms(exact),
         }
     found["parallel fbp seconds"] = float(given["parallel fbp seconds"])
+    found["parallel image error"] = rms((given["parallel fbp"] - image)[flat_parts(GRID)]) / DISCS[0][3]
     return found
 
 
@@ -186,11 +224,14 @@ def scikit_image() -> dict[str, float]:
     return {"forward seconds": forward, "fbp seconds": time.perf_counter() - started}
 
 
-def findings(own: dict[str, Any], slices: dict[str, float], others: dict[str, Any]) -> list[Finding]:
-    flat, cone, machine = own["flat fan"], own["cone"], peak()
-    pixels_and_views = 512 * 512 * 1152
-    rays_and_rows = 736 * 1152 * 512
-    cone_forward, cone_back = 256 * 256 * 360 * 256, 256**3 * 360
+def findings(
+    own: dict[str, Any],
+    needed: dict[str, float],
+    slices: dict[str, float],
+    others: dict[str, Any],
+    machine: Peak,
+) -> list[Finding]:
+    flat, cone = own["flat fan"], own["cone"]
     listed = [
         Finding("forward, flat fan", flat["forward seconds"], "s"),
         Finding("fan FBP with filtering", own["arc fan"]["fbp seconds"], "s", 0.6),
@@ -199,17 +240,20 @@ def findings(own: dict[str, Any], slices: dict[str, float], others: dict[str, An
         Finding("simulated slice, first dose", slices["first dose"], "s", 1.2),
         Finding("simulated slice, each further dose", slices["further dose"], "s", 0.65),
         Finding("cone forward, 256 cubed, 360 views", cone["forward seconds"], "s", 60.0),
+        Finding("cone adjoint, 256 cubed, 360 views", cone["adjoint seconds"], "s"),
         Finding("FDK, 256 cubed, 360 views", cone["fdk seconds"], "s", 60.0),
         Finding("peak arithmetic of the machine", machine.gflops, "Gflop/s"),
         Finding("memory bandwidth of the machine", machine.gb_per_second, "GB/s"),
     ]
-    for what, interpolations, seconds in (
-        ("forward", rays_and_rows, flat["forward seconds"]),
-        ("fan FBP", pixels_and_views, own["arc fan"]["fbp seconds"]),
-        ("cone forward", cone_forward, cone["forward seconds"]),
-        ("FDK", cone_back, cone["fdk seconds"]),
+    for what, n, seconds in (
+        ("forward", needed["forward"], flat["forward seconds"]),
+        ("adjoint", needed["forward"], flat["adjoint seconds"]),
+        ("fan FBP", needed["fan FBP"], own["arc fan"]["fbp seconds"]),
+        ("cone forward", needed["cone forward"], cone["forward seconds"]),
+        ("cone adjoint", needed["cone forward"], cone["adjoint seconds"]),
+        ("FDK", needed["FDK"], cone["fdk seconds"]),
     ):
-        floor = 8 * interpolations / (machine.gflops * 1e9)
+        floor = 8 * n / (machine.gflops * 1e9)
         listed.append(Finding(f"{what}, times its arithmetic floor", seconds / floor, ""))
     if "astra" in others:
         line = others["astra"]["line"]
@@ -246,9 +290,15 @@ def main() -> None:
     if arguments.astra:
         others["astra"] = astra(arguments.astra, arguments.runs)
     others["scikit-image"] = scikit_image()
-    slices = simulated_slices()
-    numbers = {"lowdose": own, "simulated slices": slices, **others}
-    write("physics", PROTOCOL, numbers, findings(own, slices, others), arguments.out)
+    slices, needed, machine = simulated_slices(), interpolations(), peak()
+    numbers = {
+        "lowdose": own,
+        "interpolations": needed,
+        "simulated slices": slices,
+        "peak": machine._asdict(),
+        **others,
+    }
+    write("physics", PROTOCOL, numbers, findings(own, needed, slices, others, machine), arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """All benchmarks, one after the other, then one table of what they found beside the targets: `make bench`.
 
-    python benchmarks/run.py [--data FOLDER] [--table]
+    python benchmarks/run.py [--data FOLDER] [--astra PYTHON] [--table]
 
 Without data: throughput, memory, install and physics, under 20 minutes on two cores. `--data` is a folder of
 data sets; `mayo-l143/B30f_3mm/{full,quarter}` in it are the real pairs, and every CT series in it goes
-through identity and dciodvfy. `--table` measures nothing and shows what is in `results/`. Either way
-README.md gets the table. Exit status 1 if a benchmark fails; a missed target is only shown.
+through identity and dciodvfy. `--astra` is a Python with the ASTRA toolbox for physics. `--table` measures
+nothing and shows what is in `results/`. Either way README.md gets the table. Exit status 1 if a benchmark
+fails; a missed target is only shown.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ ORDER = ("throughput", "memory", "install", "physics", "real_pairs", "simulator"
 PAIRS = Path("mayo-l143") / "B30f_3mm"
 
 
-def jobs(data: Path | None) -> list[tuple[str, list[str]]]:
+def jobs(data: Path | None, astra: str | None = None) -> list[tuple[str, list[str]]]:
     """What to run, and with which arguments."""
     chosen: list[tuple[str, list[str]]] = [
         ("throughput", []),
         ("memory", []),
         ("install", []),
-        ("physics", []),
+        ("physics", ["--astra", astra] if astra else []),
     ]
     if data is None:
         return chosen
@@ -99,9 +100,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="real data sets; see above")
+    parser.add_argument("--astra", metavar="PYTHON", help="a Python that has the ASTRA toolbox")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
-    failed = [] if arguments.table else run(jobs(arguments.data))
+    failed = [] if arguments.table else run(jobs(arguments.data, arguments.astra))
     found = records()
     print("\n== all results")
     for record in found:

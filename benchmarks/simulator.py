@@ -33,8 +33,7 @@ PROTOCOL = (
     "mean frequency: of the radial curve (TG-233); misplaced power: half the sum of absolute differences of "
     "the two radial distributions of power, 0 for equal shapes and 1 for disjoint ones",
     "images: SD and spectrum of the low-dose images themselves, in the same regions; each spectrum is "
-    "divided "
-    "by its variance, and the RMS of their difference by the RMS of the real one",
+    "divided by its variance, and the RMS of their difference by the RMS of the real one",
     "simulated: mean over seeds",
 )
 
