@@ -333,11 +333,11 @@ def draw(outcomes: list[Outcome], path: Path) -> None:
         n_rows = len(outcome.setting.crops)
         grid = part.add_gridspec(
             n_rows + 1, len(METHODS) + 1, height_ratios=[1.0] * n_rows + [1.3],
-            left=0.035, right=0.995, top=0.905, bottom=0.045, wspace=0.04, hspace=0.06,
+            left=0.05, right=0.995, top=0.905, bottom=0.045, wspace=0.04, hspace=0.06,
         )  # fmt: skip
         part.suptitle(
-            f"{outcome.setting.title}: every method at {outcome.target:.1f} HU of noise, half that of the "
-            "sharp FBP",
+            f"{outcome.setting.title}: every method set to half the noise of the sharp FBP, which has "
+            f"{outcome.rows[SHARP]['noise']:.1f} HU",
             fontsize=12.0, x=0.005, y=0.99, ha="left",
         )  # fmt: skip
         for row, crop in enumerate(outcome.setting.crops):
@@ -345,18 +345,20 @@ def draw(outcomes: list[Outcome], path: Path) -> None:
                 axes = part.add_subplot(grid[row, column])
                 axes.set_xticks([])
                 axes.set_yticks([])
+                axes.set_box_aspect(1.0)
                 axes.spines[:].set_visible(False)
                 if column == 0:
-                    axes.set_ylabel(f"{crop.title}\n{crop.window[0]:g} to {crop.window[1]:g} HU")
+                    low, high = (f"{edge:g}".replace("-", "\N{MINUS SIGN}") for edge in crop.window)
+                    axes.set_ylabel(f"{crop.title.replace(', ', chr(10))}\n{low} to {high} HU")
                 if row == 0:
                     axes.set_title(name, fontsize=9.0)
                 if name not in outcome.shown:
                     axes.text(0.5, 0.5, "does not reach\nthis noise", ha="center", va="center")
                     continue
-                low, high = crop.window
                 axes.imshow(
-                    outcome.shown[name][row], cmap="gray", vmin=low, vmax=high, interpolation="nearest"
-                )
+                    outcome.shown[name][row], cmap="gray", vmin=crop.window[0], vmax=crop.window[1],
+                    interpolation="nearest",
+                )  # fmt: skip
         draw_f50(part.add_subplot(grid[n_rows, :]), outcome)
     figure.savefig(path, dpi=80)
 
@@ -378,10 +380,11 @@ def draw_f50(axes: Axes, outcome: Outcome) -> None:
             height = highest if f50 is None else f50
             axes.bar(
                 at, height, 0.92 * width, color=METHODS[name], hatch="//" if f50 is None else None,
-                edgecolor="white", linewidth=0.0, label=name if place == 0 else None,
+                edgecolor="white", linewidth=0.0,
+                label=f"{name}, {outcome.rows[name]['noise']:.1f} HU" if place == 0 else None,
                 yerr=None if f50 is None else spread, error_kw={"linewidth": 1.0},
             )  # fmt: skip
-            text = "beyond" if f50 is None else f"{f50:.2f}"
+            text = "beyond Nyquist" if f50 is None else f"{f50:.2f}"
             axes.text(at, height + spread + 0.01 * highest, text, ha="center", va="bottom")
     axes.axhline(highest, color="#64707d", linewidth=0.8, linestyle="--")
     axes.text(
