@@ -27,8 +27,8 @@ def places_figure(
     image = measured.examples[z]
     (d_y, d_x), (n_y, n_x) = spacing, image.shape
     step = max(1, math.ceil(max(image.shape) / _SHOWN_PX))
-    part = image[: n_y // step * step, : n_x // step * step]
-    part = part.reshape(n_y // step, step, n_x // step, step).mean(axis=(1, 3))
+    n_y, n_x = n_y // step * step, n_x // step * step
+    part = image[:n_y, :n_x].reshape(n_y // step, step, n_x // step, step).mean(axis=(1, 3))
     low, high = (
         (-160.0, 240.0) if not places.materials else (places.materials[0] - 300, places.materials[0] + 300)
     )
@@ -42,7 +42,8 @@ def places_figure(
             for (y, x), material in zip(squares.corners, squares.material, strict=True):
                 colour = _MATERIAL_COLOURS[int(material) % len(_MATERIAL_COLOURS)]
                 size = places.side * d_x, places.side * d_y
-                axes.add_patch(Rectangle((x * d_x, y * d_y), *size, fill=False, lw=0.9, ec=colour))
+                corner = (x - 0.5) * d_x, (y - 0.5) * d_y
+                axes.add_patch(Rectangle(corner, *size, fill=False, lw=0.9, ec=colour))
         for rod in places.rods:
             if rod.z == z:
                 axes.add_patch(Ring(rod.centre[::-1], rod.radius, fill=False, lw=1.1, ec=_ROD_COLOUR))

@@ -221,9 +221,11 @@ def plane_spectrum_figure(measured: ModuleMeasurement, arm: str, colours: Colour
     spectrum = measured.spectra["centre"]
     power = np.fft.fftshift(spectrum.power)
     reach = 0.5 * spectrum.side / (spectrum.side - 1) * float(spectrum.radial.frequencies[-1]) * 2
+    first = -reach * (1 + 1 / spectrum.side)  # the left edge of the pixel of the lowest frequency
+    last = first + 2 * reach
     with image_drawing(shows_axes=True) as (page, axes):
         axes.imshow(power, cmap="magma", vmin=0.0, vmax=float(np.quantile(power, 0.999)),
-                    extent=(-reach, reach, reach, -reach), interpolation="nearest")  # fmt: skip
+                    extent=(first, last, last, first), interpolation="nearest")  # fmt: skip
         axes.set_xlabel("across (1/mm)", color=MUTED)
         axes.set_ylabel("down (1/mm)", color=MUTED)
         svg = svg_text(page)

@@ -17,11 +17,12 @@ from lowdose.phantoms.measurement import FAINTEST_CNR, NOISES_AGREE, Filter, Spe
 from lowdose.phantoms.places import Image, Places
 from lowdose.quality.controls import noise_matched_width
 from lowdose.quality.resolution import NoRodError, TaskTransfer, task_transfer
-from lowdose.quality.spectra import RepeatedRegions
+from lowdose.quality.spectra import RepeatedRegions, detrended
 from lowdose.quality.truth_transfer import TruthTransfer
 from lowdose.scan import Scan
 
 _MOST_PATCHES, _PATCH_MARGIN_PX = 24, 12
+_AIMS = 5
 _ERODED_PX = 2
 """From the edge of a structure, where it mixes with its neighbours."""
 _FEWEST_PX = 200
@@ -147,9 +148,7 @@ def blurred_object(
 
     ValueError if they have no more noise than that.
     """
-    patches, middle = _patches(scans[0], places)
-    present = float(np.sqrt(np.mean([patch[middle].var(ddof=1) for patch in patches])))
-    width = noise_matched_width(patches, [middle], present * like.noise / first.noise)
+    width = _matching_width(*_patches(scans[0], places), like.noise / first.noise)
     return measure_object(
         f"{first.name}, blurred to the noise of {like.name}", scans, places, shown, truth=truth, blur=width,
         transform=lambda image: gaussian_filter(image, width), on_image=on_image,
@@ -172,8 +171,8 @@ def check_object_repeats(scans: Sequence[Scan], places: Places, arm: str) -> Non
     if max(noises) > NOISES_AGREE * min(noises):
         raise ValueError(
             f"the {len(scans)} series of '{arm}' are no repeats of one scan: their noise is "
-            f"{min(noises):.1f} to {max(noises):.1f} HU; give each dose or method as an arm of its own, as in "
-            "full=dose-1/ low=dose-0.25/"
+            f"{min(noises):.1f} to {max(noises):.1f} HU; give each dose or method as an arm of its own, as "
+            "in full=dose-1/ low=dose-0.25/"
         )
 
 
@@ -185,6 +184,26 @@ def _noise_of(power: NDArray[np.float64], spacing: tuple[float, float]) -> float
 def object_slices(places: Places, shown: Sequence[int]) -> list[int]:
     """All slices that are read."""
     return sorted({*places.slices, *shown})
+
+
+def _matching_width(patches: Sequence[Image], middle: NDArray[np.bool_], share: float) -> float:
+    """Pixels of the Gaussian that leaves a `share` of the noise in the middle of `patches`.
+
+    Noise is measured about a trend, and the coarser it is the more of it is trend: so the noise about the mean,
+    which is matched, is aimed at again and again until that about the trend is right.
+    """
+    side = round(float(np.sqrt(np.count_nonzero(middle))))
+
+    def noise(width: float) -> float:
+        smooth = [gaussian_filter(patch, width) if width else patch for patch in patches]
+        return float(detrended(np.stack([one[middle].reshape(side, side) for one in smooth])).std())
+
+    present = noise(0.0)
+    target = share * float(np.sqrt(np.mean([patch[middle].var(ddof=1) for patch in patches])))
+    for _ in range(_AIMS):
+        width = noise_matched_width(patches, [middle], target)
+        target *= share * present / noise(width)
+    return width
 
 
 def _patches(scan: Scan, places: Places) -> tuple[list[Image], NDArray[np.bool_]]:
@@ -261,7 +280,7 @@ class _SquareSums:
             if not sums:
                 continue
             n = sum(one.n_regions for one in sums.values())
-            power = sum(one.power * one.n_regions for one in sums.values()) / n
+            power = np.sum([one.power * one.n_regions for one in sums.values()], axis=0) / n
             spectra = {
                 part: Spectrum(one.power, one.radial, side, one.n_regions) for part, one in sums.items()
             }

@@ -33,8 +33,9 @@ class RadialSpectrum:
 
     @property
     def mean_frequency(self) -> float:
-        """Mean frequency in 1/mm of the radial curve, as in TG-233."""
-        return float(np.sum(self.frequencies * self.power) / np.sum(self.power))
+        """Mean frequency in 1/mm of the radial curve, as in TG-233; NaN without noise."""
+        total = float(np.sum(self.power))
+        return float(np.sum(self.frequencies * self.power)) / total if total > 0 else float("nan")
 
     @property
     def peak_frequency(self) -> float:

@@ -121,9 +121,9 @@ def uniformity_index(centre: float, edges: Sequence[float]) -> float:
 
 
 def noise_non_uniformity(noises: Sequence[float]) -> float:
-    """``(max - min) / (max + min)``: 0 where the noise is the same everywhere."""
+    """``(max - min) / (max + min)``: 0 where the noise is the same everywhere, or nowhere any."""
     low, high = min(noises), max(noises)
-    return (high - low) / (high + low)
+    return (high - low) / (high + low) if high > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from lowdose.phantoms.any_object import ObjectMeasurement
 from lowdose.phantoms.object_readings import OBJECT_PROTOCOL, object_readings
 from lowdose.phantoms.places import Places
 from lowdose.report.content import software_facts
-from lowdose.report.page import MOST_ARMS, Arm, Facts, KeyFigure, ReportContent
+from lowdose.report.page import Arm, Facts, KeyFigure, ReportContent
 from lowdose.report.phantom import arm_role, colours_of, in_view, readings_as_json, readings_table
 from lowdose.report.pixels import stored_hu
 from lowdose.report.tables import plain
@@ -60,6 +60,8 @@ def object_report(
     shown = [next(arm for arm in arms if arm.name == name) for name in in_view(names, reference)]
     slices = sorted(arms[0].examples)
     notes = [*scan.notes, *(f"{arm.name}: {note}" for arm in arms for note in arm.notes)]
+    if len(shown) < len(arms):
+        notes.append(f"The viewer shows {len(shown)} images; figures and tables have all {len(arms)}.")
     size = " × ".join(str(n) for n in scan.shape[1:])
     found = {arm.name: object_readings(arm) for arm in arms}
     return ReportContent(
@@ -99,7 +101,7 @@ def _figures(
         figures.append(truth_transfer_figure(arms, colours))
     figures += [object_spectra(arms, name, colours) for name in list(first.materials)[:_MOST_MATERIALS]]
     kinds = sorted(first.rods, key=lambda kind: -_sharpest(first, kind))[:_MOST_KINDS]
-    figures += [rod_transfers(arms[:MOST_ARMS], kind, colours) for kind in kinds]
+    figures += [rod_transfers(arms, kind, colours) for kind in kinds]
     return tuple(figures)
 
 
