@@ -6,10 +6,12 @@ import pytest
 from lowdose.phantoms.acquisition import PhantomScanner, Protocol
 from lowdose.phantoms.phantom import Phantom
 from lowdose.phantoms.primitives import ball, upright_cylinder
+from lowdose.physics.beam import Bowtie
 from lowdose.physics.geometry import ConeBeam, FanBeam, VolumeGrid
 from lowdose.physics.scanner import Scanner, ScannerError
 from lowdose.physics.scanners import SCANNERS
 from lowdose.quality.resolution import task_transfer
+from lowdose.units import WATER_MU_PER_MM
 
 FAN = FanBeam(
     n_views=360, n_channels=160, channel_spacing=2.0, source_to_axis=300.0, source_to_detector=550.0
@@ -139,3 +141,21 @@ def test_phantoms_that_the_detector_or_the_source_miss_are_refused():
     near = replace(CLINICAL, geometry=replace(FAN, source_to_axis=45.0, source_to_detector=400.0))
     with pytest.raises(ScannerError, match="turns at 45 mm"):
         PhantomScanner(WATER, replace(PROTOCOL, scanner=near))
+
+
+def test_the_electronic_noise_of_the_scanner_is_found_again_in_its_scans():
+    """sigma^2 = A / D + B / D^2 with B / A = electronic^2 / counts, the same on all rays behind a bow-tie."""
+    counts, electronic = 1000.0, 12.0
+    even = replace(
+        CLINICAL,
+        photons=counts * np.exp(WATER_MU_PER_MM * 100.0),
+        electronic=electronic,
+        bowtie=Bowtie(100.0, compensation=1.0),
+    )
+    grid = VolumeGrid((30, 64, 64), (1.0, 1.8, 1.8))
+    virtual = PhantomScanner(WATER, replace(PROTOCOL, scanner=even, grid=grid))
+    free = middle(virtual.noise_free().read(0).hu, 12)
+    doses = np.array([4.0, 1.0, 0.6, 0.4, 0.25])
+    variances = [(middle(virtual.scan(dose).hu, 12) - free).var() for dose in doses]
+    square, quantum = np.polyfit(1 / doses, variances * doses, 1)
+    assert np.sqrt(counts * square / quantum) == pytest.approx(electronic, rel=0.1)

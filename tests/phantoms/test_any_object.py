@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from lowdose.phantoms.any_object import Truth, blurred_object, measure_object, object_slices
+from lowdose.phantoms.any_object import (
+    Truth,
+    blurred_object,
+    check_object_repeats,
+    measure_object,
+    object_slices,
+)
 from lowdose.phantoms.object_readings import OBJECT_PROTOCOL, object_readings
 from lowdose.phantoms.places import Places, find_places
 from lowdose.scan import Scan
@@ -158,6 +165,23 @@ def test_what_repeats_have_in_common_is_no_noise(pure, squares):
     assert material.hu == pytest.approx(np.mean(alone), abs=1e-4)
 
 
+def test_scans_of_two_doses_are_no_repeats(pure, squares):
+    quiet, alike, loud = (
+        scan_of(pure + noise * noise_of(pure, seed)) for seed, noise in enumerate((15.0, 16.5, 30.0))
+    )
+    check_object_repeats([quiet], squares, "low")
+    check_object_repeats([quiet, alike], squares, "low")
+    with pytest.raises(ValueError, match="are no repeats") as error:
+        check_object_repeats([quiet, alike, loud], squares, "low")
+    told = re.fullmatch(
+        r"the 3 series of 'low' are no repeats of one scan: their noise is (\S+) to (\S+) HU; "
+        "give each dose or method as an arm of its own, as in full=dose-1/ low=dose-0.25/",
+        str(error.value),
+    )
+    assert [float(one) for one in told.groups()] == pytest.approx([15.0, 30.0], rel=0.05)
+    check_object_repeats([quiet, loud], replace(squares, squares={}), "low")  # nothing to tell it by
+
+
 def test_rods_are_measured_in_the_mean_of_the_repeats(pure, places):
     repeats = [scan_of(pure + NOISE * noise_of(pure, seed)) for seed in range(4)]
     places = replace(places, squares={}, rods=places.rods[:1])
@@ -203,6 +227,15 @@ def test_the_control_has_the_noise_of_the_arm_it_stands_for(pure, scan, arm, pla
     softer = F50 / np.hypot(BLUR_MM, control.blur * PIXEL)
     assert reading(control, "task transfer, f50", "12 mm, −1000 HU") == pytest.approx(softer, rel=0.03)
     assert arm.blur is None
+
+
+@pytest.mark.parametrize("share", [0.8, 0.2, 0.1])
+def test_a_strong_blur_has_the_noise_too_although_much_of_it_is_trend(pure, scan, squares, share):
+    first = measure_object("scan", [scan], squares, [1])
+    less = scan_of(pure + share * NOISE * noise_of(pure, 5))
+    like = measure_object("denoised", [less], squares, [1])
+    control = blurred_object(first, like, [scan], squares, [1])
+    assert control.noise == pytest.approx(like.noise, rel=0.03)
 
 
 def test_a_blur_adds_no_noise(pure, scan, arm, squares):

@@ -1,16 +1,19 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, poisson
 
 from lowdose.physics.calibration import relative_tube_current
-from lowdose.physics.dose import dose_simulator, simulate, simulate_ladder
+from lowdose.physics.dose import _KEPT_SLICES, dose_simulator, simulate, simulate_ladder
+from lowdose.physics.geometry import ImageGrid
 from lowdose.physics.noise import missing_variance
+from lowdose.physics.reconstruction import fbp
 from lowdose.physics.scanner import Scanner, ScannerError
-from lowdose.quality.spectra import noise_power_spectrum, radial_average
+from lowdose.quality.spectra import detrended, noise_power_spectrum, radial_average
 from lowdose.scan import Acquisition, Scan
-from lowdose.units import WATER_MU_PER_MM
+from lowdose.units import WATER_MU_PER_MM, mu_difference_to_hu
 from tests.physics.phantoms import FAN, GRID, disc, noisy_water
 
 PHOTONS = 1.5e5
@@ -245,3 +248,134 @@ def test_the_attenuation_of_water_is_the_scanners_own():
     soft = replace(SCANNER, water_mu=0.03)
     counts = [dose_simulator(scan, seed=0, scanner=one).counts(0)[1].min() for one in (SCANNER, soft)]
     assert np.log(counts[0] / counts[1]) == pytest.approx(200.0 * (0.03 - WATER_MU_PER_MM), rel=0.03)
+
+
+DOSES = (0.5, 0.25, 0.1, 0.05)
+
+
+@pytest.fixture(scope="module")
+def ladder():
+    """Sixteen slices of water, their simulator, and the images at each of the doses."""
+    scan = noisy_water(photons=PHOTONS, n_slices=16, seed=7)
+    simulator = dose_simulator(scan, seed=1, scanner=SCANNER)
+    return scan.hu, simulator, {dose: simulator.at(dose).hu for dose in DOSES}
+
+
+def test_the_normalised_spectrum_is_the_same_at_every_dose(ladder):
+    own, _, low = ladder
+    spectra = [
+        radial_average(noise_power_spectrum(hu[CENTRE], GRID.spacing), GRID.spacing, n_bins=8)
+        for hu in (own, *low.values())
+    ]
+    shape, *shapes = (spectrum.power / spectrum.variance for spectrum in spectra)
+    for other in shapes:
+        assert np.sqrt(np.mean((other - shape) ** 2) / np.mean(shape**2)) < 0.05
+    # It is the shape that stays: the power itself grows with the inverse of the dose, and a little more.
+    assert spectra[2].variance > 4 * spectra[0].variance * 0.97
+
+
+def test_the_electronic_noise_is_found_again_in_the_noise_of_the_images(ladder):
+    """sigma^2 = A / D + B / D^2, where the rays through the middle of a cylinder have N photons at the full
+    dose: the electronic noise is the square root of N B / A."""
+    own, simulator, low = ladder
+    middle = disc(GRID, 25.0) == 1
+    doses = np.array([1.0, *low])
+    variances = np.array([hu[:, middle].var() for hu in (own, *low.values())])
+    terms = np.stack([1 / doses, 1 / doses**2], axis=1) / variances[:, None]
+    quantum, square = np.linalg.lstsq(terms, np.ones(len(doses)), rcond=None)[0]
+    counts = simulator.counts(0)[1].min()
+    assert terms @ [quantum, square] == pytest.approx(1.0, abs=0.02)
+    assert np.sqrt(counts * square / quantum) == pytest.approx(ELECTRONIC, rel=0.1)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.25, 0.1])
+def test_no_tissue_shifts_where_all_rays_keep_a_hundred_photons(ladder, fraction):
+    """Neither the cylinder as a whole nor its middle and the rings around it."""
+    own, simulator, low = ladder
+    assert simulator.counts(0)[1].min() * fraction > 100
+    shift = (low[fraction] - own).mean(axis=0)
+    rings = [disc(GRID, radius) == 1 for radius in (25.0, 50.0, 75.0, 100.0)]
+    assert abs(shift[rings[-1]].mean()) < 0.1
+    for inner, ring in zip([np.zeros_like(rings[0]), *rings[:-1]], rings, strict=True):
+        assert abs(shift[ring & ~inner].mean()) < 0.5
+
+
+def test_where_fewer_are_left_the_image_drifts_by_the_bias_of_the_logarithm(ladder):
+    """By the reconstruction of what is expected of those rays, summed over the Poisson distribution, and by
+    no more. Rays that keep a hundred photons add nothing, though a scanner's would add up to half a per cent.
+    """
+    own, simulator, _ = ladder
+    calibration = simulator.calibration
+    quiet = replace(calibration, beam=replace(calibration.beam, electronic=0.0))
+    simulator = replace(simulator, calibration=quiet)
+    fraction = 0.025
+    counts = simulator.counts(0)[1]
+    assert counts.min() * fraction < 70
+    few = counts * fraction < 100
+    assert 0.05 < few.mean() < 0.5
+    means, n = np.linspace(counts.min() * fraction, 100.0, 40), np.arange(300)
+    biases = [(poisson.pmf(n, mean) * np.log(mean / np.maximum(n, 0.5))).sum() for mean in means]
+    bias = np.where(few, np.interp(counts * fraction, means, biases) - 0.5 / counts, 0.0).astype(np.float32)
+    expected = mu_difference_to_hu(fbp(SCANNER.plane, GRID, bias, quiet.kernel), SCANNER.water_mu)
+    drift = (simulator.at(fraction).hu - own).mean(axis=0)
+    inner, outer = disc(GRID, 40.0) == 1, (disc(GRID, 100.0) == 1) & (disc(GRID, 80.0) == 0)
+    assert expected[inner].mean() > 3
+    assert drift[inner].mean() == pytest.approx(expected[inner].mean(), abs=0.7)
+    assert drift[outer].mean() == pytest.approx(expected[outer].mean(), abs=0.5)
+
+
+def test_noise_of_different_seeds_has_nothing_in_common():
+    """Nor has that of a slice with its neighbour's of the next seed."""
+    body = np.where(disc(GRID, 100.0) > 0, 0.0, -1000.0)
+    scan = Scan.from_array(np.repeat(body[None], 3, axis=0), spacing=(2.0, *GRID.spacing))
+    first, second = (simulate(scan, 0.25, seed=seed, scanner=SCANNER).hu - body for seed in (1, 2))
+    for own in first:
+        for other in second:
+            # Of 224^2 pixels; the noise of far fewer independent ones would correlate by 0.03.
+            assert abs(np.corrcoef(own.ravel(), other.ravel())[0, 1]) < 0.03
+    assert first.std() == pytest.approx(second.std(), rel=0.02)
+
+
+def test_forty_slices_take_no_more_memory_than_ten():
+    """The projections of the slices read last are kept for the other doses, and no others."""
+    side, n_slices = 64, 40
+    grid = ImageGrid((side, side), (4.0, 4.0))
+    body = np.where(disc(grid, 100.0) > 0, 0.0, -1000.0).astype(np.float32)
+    scan = Scan.from_array(np.repeat(body[None], n_slices, axis=0), spacing=(2.0, *grid.spacing))
+    simulator = dose_simulator(scan, seed=0, scanner=SCANNER)
+    low = simulator.at(0.25)
+    first = low.read(0).hu
+    peaks = []
+    for n_read in (10, n_slices):
+        simulator._kept.clear()
+        tracemalloc.start()
+        for z in range(n_read):
+            low.read(z)
+            assert z in simulator._kept
+            assert len(simulator._kept) <= _KEPT_SLICES
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    sinogram = simulator.counts(n_slices - 1)[1].nbytes
+    assert peaks[0] > _KEPT_SLICES * sinogram  # what is kept is seen by the measurement
+    assert peaks[1] < 1.3 * peaks[0]
+    assert low.read(0).hu.tobytes() == first.tobytes()
+
+
+def test_seeds_have_no_noise_in_common_and_leave_the_mean(water):
+    """The correlation of independent fields of spectra P and Q has the variance sum(PQ) / (sum(P) sum(Q)).
+
+    At a tenth of the dose 220 photons are left behind the middle of the water.
+    """
+    fractions = (0.5, 0.25, 0.1)
+    ladders = [simulate_ladder(water, fractions, seed=seed, scanner=SCANNER) for seed in (1, 2)]
+    inside, own = disc(GRID, 100.0) == 1, water.hu
+    for pair in zip(*ladders, strict=True):
+        added = [low.hu - own for low in pair]
+        for noise in added:
+            assert abs(noise[CENTRE].mean()) < 0.5
+            assert abs(noise[:, inside].mean()) < 0.5
+        regions = [detrended(noise[CENTRE]) for noise in added]
+        first, second = (noise_power_spectrum(noise, GRID.spacing).mean(axis=0) for noise in regions)
+        n_independent = len(own) * first.sum() * second.sum() / (first * second).sum()
+        assert 0.1 < n_independent / regions[0].size < 1.0
+        assert abs(np.corrcoef(*(noise.ravel() for noise in regions))[0, 1]) < 4 / np.sqrt(n_independent)

@@ -45,9 +45,12 @@ def test_without_noise_f50_is_right_at_any_place(radius, width):
 
 
 @pytest.mark.parametrize("width", [0.6, 1.0])
-@pytest.mark.parametrize("radius", [6.1, 12.5])
-def test_at_a_cnr_of_15_f50_is_within_five_percent(radius, width):
-    """Of 20 rods at any place; an estimator that is best has a spread of 1.9 % for the smaller rods."""
+@pytest.mark.parametrize(("radius", "at_least"), [(6.1, 19), (12.5, 20)])
+def test_at_a_cnr_of_15_f50_is_within_five_percent(radius, at_least, width):
+    """Of 20 rods at any place: all of the bigger ones, and `at_least` 19 of the smaller. Of these even the
+    best estimator has a spread of 1.9 % (Cramer and Rao), so one in a hundred is farther off, and one rod or
+    more in every sixth set of 20.
+    """
     generator = np.random.default_rng(3)
     errors = []
     for _ in range(20):
@@ -57,7 +60,7 @@ def test_at_a_cnr_of_15_f50_is_within_five_percent(radius, width):
         errors.append(found.f50 * width / F50 - 1)
         assert found.cnr == pytest.approx(15, rel=0.1)
     assert abs(np.mean(errors)) < 0.015
-    assert np.count_nonzero(np.abs(errors) < 0.05) >= 19
+    assert np.count_nonzero(np.abs(errors) < 0.05) >= at_least
 
 
 def test_noise_that_pixels_have_in_common_leaves_f50_unbiased():

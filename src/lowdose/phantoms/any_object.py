@@ -189,8 +189,8 @@ def object_slices(places: Places, shown: Sequence[int]) -> list[int]:
 def _matching_width(patches: Sequence[Image], middle: NDArray[np.bool_], share: float) -> float:
     """Pixels of the Gaussian that leaves a `share` of the noise in the middle of `patches`.
 
-    Noise is measured about a trend, and the coarser it is the more of it is trend: so the noise about the mean,
-    which is matched, is aimed at again and again until that about the trend is right.
+    Noise is measured about a trend, and the coarser it is the more of it is trend: so the noise about the
+    mean, which is matched, is aimed at again and again until that about the trend is right.
     """
     side = round(float(np.sqrt(np.count_nonzero(middle))))
 
