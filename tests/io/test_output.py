@@ -103,7 +103,8 @@ def test_only_more_than_two_percent_clipped_is_something_to_tell() -> None:
     assert clipping_notes(2, 100, -1, 1) == ()
     assert clipping_notes(3, 100, -1, 1) == (
         "3 of 100 values lay beyond what the source's number format holds "
-        "(stored values -1 to 1) and were set to its nearest end.",
+        "(stored values -1 to 1) and were set to its nearest end; mostly this is the noise of air "
+        "below the lowest HU, which then reads a little high.",
     )
 
 
