@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion, gaussian_filter
 
+from lowdose.cli.phantom_measure import _truth_beside
 from lowdose.figures import INPUT_COLOUR, REFERENCE_COLOUR, RESULT_COLOURS
 from lowdose.io import open_input
 from lowdose.io.nifti import write_nifti
@@ -640,3 +641,16 @@ def test_a_page_shows_the_middle_slice_of_every_module_as_it_is():
     assert place["Axis in the first slice"] == "column 34.0, row 35.0"
     assert place["Diameter"] == "60.0 mm (nominal 60)"
     assert place["rods"] == "slices 2 to 4, 3 images"
+
+
+def test_what_fails_beside_a_truth_is_told_as_it_is(tmp_path):
+    """Reading the truth must not catch what the measurement raises."""
+    out = tmp_path / "made"
+    lowdose("phantom", "make", "water", out, "--slices", "2", "--format", "nifti")
+
+    def failing():
+        with open_input(out / "scan.nii.gz") as found, _truth_beside(found.cases[0].scan, out) as truth:
+            raise ValueError(f"no repeats: {truth.names}")
+
+    with pytest.raises(ValueError, match=r"no repeats: .*water"):
+        failing()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -162,8 +164,8 @@ def test_what_repeats_have_in_common_is_no_noise():
     corners = np.array([[0, 0], [10, 20], [32, 32]])
     structures = 500 * generator.standard_normal((4, 64, 64))
     found = RepeatedRegions(32, SQUARE)
-    for _ in range(12):
-        for z in range(4):
+    for z in range(4):
+        for _ in range(12):
             found.add(z, structures[z] + generator.normal(0, SIGMA, (64, 64)), corners)
     expected = SIGMA**2 * SQUARE[0] * SQUARE[1]
     assert found.radial.power[3:].mean() == pytest.approx(expected, rel=0.03)
@@ -229,3 +231,15 @@ def test_the_integral_of_the_power_is_the_variance_of_the_noise(sigma_mm):
     else:
         variance = SIGMA**2
     assert whole == pytest.approx(variance, rel=0.01)
+
+
+def test_memory_does_not_grow_with_the_number_of_places():
+    generator, corners = np.random.default_rng(0), np.array([[0, 0], [10, 20]])
+    found, peaks = RepeatedRegions(32, SQUARE), []
+    tracemalloc.start()
+    for z in range(200):
+        found.add(z, generator.normal(0, SIGMA, (64, 64)), corners)
+        if z in (9, 199):
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

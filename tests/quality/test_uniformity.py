@@ -74,8 +74,8 @@ def test_shading_and_structure_are_no_noise_between_repeats():
     generator = np.random.default_rng(1)
     shading = np.add.outer(np.arange(80.0), 2 * np.arange(80.0))
     repeated, once = (RepeatedCircle((80, 80), (1.0, 1.0), (40.0, 40.0), 20.0) for _ in range(2))
-    for _ in range(10):
-        for z in range(3):
+    for z in range(3):
+        for _ in range(10):
             repeated.add(z, shading + 30 * z + generator.normal(0, 7, (80, 80)))
     image = generator.normal(12, 7, (80, 80))
     once.add(0, image)

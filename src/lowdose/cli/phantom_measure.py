@@ -404,13 +404,16 @@ def _truth_beside(scan: Scan, path: Path) -> Iterator[Truth | None]:
         yield None
         return
     facts, hu, labels = (folder / name for name in _TRUTH)
-    try:
-        names = {int(k): str(v) for k, v in json.loads(facts.read_text(encoding="utf-8"))["labels"].items()}
-        with open_input(hu) as true, open_input(labels) as numbered:
-            found = [true.cases[0].scan, numbered.cases[0].scan]
-            if any(one is None or not _on_one_grid(scan, one) for one in found):
-                yield None
-            else:
-                yield Truth(found[0], found[1], names)  # type: ignore[arg-type]
-    except (InputError, ValueError, KeyError, AttributeError):
-        yield None
+    with ExitStack() as stack:
+        truth = None
+        # Only reading is guarded: what fails in the measurement is not for here to catch.
+        try:
+            told = json.loads(facts.read_text(encoding="utf-8"))["labels"]
+            names = {int(number): str(name) for number, name in told.items()}
+            true, numbered = (stack.enter_context(open_input(path)).cases[0].scan for path in (hu, labels))
+            known = [one for one in (true, numbered) if one is not None and _on_one_grid(scan, one)]
+            if len(known) == 2:
+                truth = Truth(known[0], known[1], names)
+        except (InputError, ValueError, KeyError, AttributeError):
+            truth = None
+        yield truth

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from lowdose.phantoms.measurement import FAINTEST_CNR, NOISES_AGREE, Filter, Spectrum
+from lowdose.phantoms.measurement import FAINTEST_CNR, Filter, Spectrum, check_noises
 from lowdose.phantoms.places import Image, Places
 from lowdose.quality.controls import noise_matched_width
 from lowdose.quality.resolution import NoRodError, TaskTransfer, task_transfer
@@ -168,12 +168,7 @@ def check_object_repeats(scans: Sequence[Scan], places: Places, arm: str) -> Non
         sums = RepeatedRegions(places.side, scan.spacing[1:])
         sums.add(z, scan.read(z).without_padding(), corners)
         noises.append(_noise_of(sums.power, scan.spacing[1:]))
-    if max(noises) > NOISES_AGREE * min(noises):
-        raise ValueError(
-            f"the {len(scans)} series of '{arm}' are no repeats of one scan: their noise is "
-            f"{min(noises):.1f} to {max(noises):.1f} HU; give each dose or method as an arm of its own, as "
-            "in full=dose-1/ low=dose-0.25/"
-        )
+    check_noises(noises, arm)
 
 
 def _noise_of(power: NDArray[np.float64], spacing: tuple[float, float]) -> float:

@@ -230,12 +230,16 @@ def check_repeats(
             for region in _noise_regions(module)
         ]
         noises.append(float(np.sqrt(np.mean(np.square(circles)))))
+    check_noises(noises, arm)
+
+
+def check_noises(noises: Sequence[float], arm: str) -> None:
+    """ValueError if series of these noises in HU cannot be repeats of one scan."""
     if max(noises) > NOISES_AGREE * min(noises):
         raise ValueError(
-            f"the {len(scans)} series of '{arm}' are no repeats of one scan: their noise is "
-            f"{min(noises):.1f} to "
-            f"{max(noises):.1f} HU; give each dose or method as an arm of its own, as in full=dose-1/ "
-            "low=dose-0.25/"
+            f"the {len(noises)} series of '{arm}' are no repeats of one scan: their noise is "
+            f"{min(noises):.1f} to {max(noises):.1f} HU; give each dose or method as an arm of its own, as "
+            "in full=dose-1/ low=dose-0.25/"
         )
 
 

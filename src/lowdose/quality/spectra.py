@@ -6,7 +6,6 @@ variance.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -54,37 +53,46 @@ class RepeatedRegions:
     """The noise power of regions that are seen again and again, one image at a time.
 
     What the repeats of a place have in common is no noise and is taken off; a place seen once is only freed
-    of its quadratic trend. Nothing is kept of an image but sums.
+    of its quadratic trend. Repeats of a place come one after the other: of those before, sums alone are kept,
+    so that memory does not grow with their number.
     """
 
     def __init__(self, side: int, spacing: tuple[float, float]) -> None:
         self.side, self.spacing = side, spacing
-        self._sums: dict[Hashable, NDArray[np.complex128]] = {}
-        self._squares: dict[Hashable, Floats] = {}
-        self._counts: Counter[Hashable] = Counter()
         self.n_regions = 0
+        self._place: Hashable = None
+        self._waves: NDArray[np.complex128] = np.zeros((0, side, side), np.complex128)
+        self._squares, self._n = np.zeros((side, side)), 0
+        self._total, self._freedom = np.zeros((side, side)), 0
 
     def add(self, place: Hashable, image: NDArray[np.floating], corners: NDArray[np.intp]) -> None:
         """Take the squares at `corners` `[region, (y, x)]` out of `image` `[y, x]` in HU.
 
-        The same `place` (a slice, say) must come with the same corners.
+        The same `place` (a slice, say) must come with the same corners, and not again after another place.
         """
         cut = np.stack([image[y : y + self.side, x : x + self.side] for y, x in corners])
         waves = np.fft.fft2(detrended(cut))
-        self._sums[place] = self._sums.get(place, 0) + waves
-        self._squares[place] = self._squares.get(place, 0) + np.abs(waves) ** 2
-        self._counts[place] += 1
+        if self._n == 0 or place != self._place:
+            self._total, self._freedom = self._folded()
+            self._place, self._n = place, 0
+            self._waves, self._squares = np.zeros_like(waves), np.zeros((self.side, self.side))
+        self._waves += waves
+        self._squares += (np.abs(waves) ** 2).sum(axis=0)
+        self._n += 1
         self.n_regions += len(corners)
+
+    def _folded(self) -> tuple[Floats, int]:
+        """Power and degrees of freedom of all places, the last one among them."""
+        if self._n == 0:
+            return self._total, self._freedom
+        common = (np.abs(self._waves) ** 2).sum(axis=0) / self._n if self._n > 1 else 0.0
+        freedom = max(self._n - 1, 1) * len(self._waves)
+        return self._total + self._squares - common, self._freedom + freedom
 
     @property
     def power(self) -> Floats:
         """`[fy, fx]` in HU^2 mm^2, the mean over all regions."""
-        total, freedom = np.zeros((self.side, self.side)), 0
-        for place, squares in self._squares.items():
-            n = self._counts[place]
-            common = np.abs(self._sums[place]) ** 2 / n if n > 1 else 0
-            total += (squares - common).sum(axis=0)
-            freedom += (n - 1 if n > 1 else 1) * len(squares)
+        total, freedom = self._folded()
         return total * self.spacing[0] * self.spacing[1] / self.side**2 / freedom
 
     @property

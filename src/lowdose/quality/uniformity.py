@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -70,35 +69,59 @@ class RepeatedCircle:
     """Mean and noise in a circle of many images, added one by one.
 
     Of a place (a slice, say) that is seen more than once, the noise is what differs between the repeats, so
-    that shading and structure are none; of a place seen once it is that about the circle's mean.
+    that shading and structure are none; of a place seen once it is that about the circle's mean. Repeats of a
+    place come one after the other: of those before, sums alone are kept.
     """
 
     def __init__(
         self, shape: tuple[int, int], spacing: tuple[float, float], centre: tuple[float, float], radius: float
     ) -> None:
         self.mask = circle_mask(shape, spacing, centre, radius)
-        self._sums: dict[Hashable, NDArray[np.float64]] = {}
-        self._squares: dict[Hashable, NDArray[np.float64]] = {}
-        self._counts: Counter[Hashable] = Counter()
+        self._n_pixels = int(np.count_nonzero(self.mask))
+        self._place: Hashable = None
+        self._sums, self._squares, self._n = np.zeros(self._n_pixels), 0.0, 0
+        self._before = _Pooled()
 
     def add(self, place: Hashable, image: NDArray[np.floating]) -> None:
-        """Take in one image `[y, x]` in HU."""
+        """Take in one image `[y, x]` in HU; a `place` must not come again after another one."""
         values = image[self.mask].astype(np.float64)
-        self._sums[place] = self._sums.get(place, 0) + values
-        self._squares[place] = self._squares.get(place, 0) + values**2
-        self._counts[place] += 1
+        if self._n == 0 or place != self._place:
+            self._before = self._folded()
+            self._place, self._sums, self._squares, self._n = place, np.zeros(self._n_pixels), 0.0, 0
+        self._sums += values
+        self._squares += float(values @ values)
+        self._n += 1
+
+    def _folded(self) -> _Pooled:
+        """The sums of all places, the last one among them."""
+        n, before = self._n, self._before
+        if n == 0:
+            return before
+        common = (
+            float(self._sums @ self._sums) / n if n > 1 else float(self._sums.sum()) ** 2 / self._n_pixels
+        )
+        return _Pooled(
+            before.scatter + self._squares - common,
+            before.freedom + ((n - 1) * self._n_pixels if n > 1 else self._n_pixels - 1),
+            before.means + float(self._sums.mean()) / n,
+            before.places + 1,
+        )
 
     @property
     def circle(self) -> Circle:
-        total, freedom, means = 0.0, 0, []
-        for place, sums in self._sums.items():
-            n = self._counts[place]
-            means.append(float(sums.mean()) / n)
-            common = sums**2 / n if n > 1 else np.full(sums.size, sums.sum() ** 2 / sums.size**2)
-            total += float((self._squares[place] - common).sum())
-            freedom += (n - 1) * sums.size if n > 1 else sums.size - 1
-        noise = float(np.sqrt(max(total, 0.0) / freedom))
-        return Circle(float(np.mean(means)), noise, int(np.count_nonzero(self.mask)))
+        found = self._folded()
+        noise = float(np.sqrt(max(found.scatter, 0.0) / found.freedom))
+        return Circle(found.means / found.places, noise, self._n_pixels)
+
+
+class _Pooled(NamedTuple):
+    """Sums over places."""
+
+    scatter: float = 0.0
+    """HU^2, of squared deviations"""
+    freedom: int = 0
+    means: float = 0.0
+    places: int = 0
 
 
 def acr_uniformity(centre: float, edges: Sequence[float]) -> float:
