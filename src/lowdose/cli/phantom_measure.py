@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lowdose.phantoms.finding import Located
     from lowdose.phantoms.layout import Layout
     from lowdose.phantoms.measurement import ArmMeasurement
+    from lowdose.provenance import Run
     from lowdose.report import ReportContent
     from lowdose.scan import Scan
 
@@ -93,14 +94,10 @@ def measure(
 
     The phantom is found by itself. Series on one grid in one input are taken for repeats of a scan.
     """
-    import json
-
     from lowdose.cli.cases import check_places
-    from lowdose.cli.terminal import SOME_FAILED, complain, give_up, print_json, refuse, say
-    from lowdose.io import InputError, OutputError, open_input
-    from lowdose.io.output import explained, whole_folder
+    from lowdose.cli.terminal import SOME_FAILED, complain, give_up, print_json, refuse
+    from lowdose.io import InputError, open_input
     from lowdose.provenance import CaseRecord, Run
-    from lowdose.report import write_report
 
     started = datetime.now(UTC)
     paths = _named_paths(inputs)
@@ -144,6 +141,22 @@ def measure(
         "angle": angle, "slices": slices, "out": out,
     }  # fmt: skip
     run = Run("phantom measure", options, records, started)
+    _write(done, run, out)
+    if as_json:
+        print_json({"cases": [one.summary for one in done]})
+    if run.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _write(done: Sequence[Measured], run: Run, out: Path) -> None:
+    """Table, summary and report of everything measured, all or nothing."""
+    import json
+
+    from lowdose.cli.terminal import give_up, say
+    from lowdose.io import OutputError
+    from lowdose.io.output import explained, whole_folder
+    from lowdose.report import write_report
+
     try:
         with whole_folder(out) as folder, explained(out):
             for number, one in enumerate(done, 1):
@@ -162,10 +175,6 @@ def measure(
             f"{one.name}: report in "
             f"{(out if len(done) == 1 else out / f'series-{number:02d}') / 'report.html'}"
         )
-    if as_json:
-        print_json({"cases": [one.summary for one in done]})
-    if run.failed:
-        raise typer.Exit(SOME_FAILED)
 
 
 def _named_paths(inputs: Sequence[str]) -> dict[str, Path]:
