@@ -26,7 +26,17 @@ from record import RESULTS, as_lines, shown, verdict
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
 BEGIN, END = "<!-- results: written by run.py -->\n", "<!-- end of results -->\n"
-ORDER = ("throughput", "memory", "install", "physics", "real_pairs", "simulator", "identity", "dciodvfy")
+ORDER = (
+    "throughput",
+    "memory",
+    "install",
+    "training",
+    "physics",
+    "real_pairs",
+    "simulator",
+    "identity",
+    "dciodvfy",
+)
 PAIRS = Path("mayo-l143") / "B30f_3mm"
 
 
@@ -36,6 +46,7 @@ def jobs(data: Path | None, astra: str | None = None) -> list[tuple[str, list[st
         ("throughput", []),
         ("memory", []),
         ("install", []),
+        ("training", []),
         ("physics", ["--astra", astra] if astra else []),
     ]
     if data is None:

@@ -1,4 +1,4 @@
-"""Write docs/reference/cli.md from the command line itself; `--check` only says whether it is up to date."""
+"""Write the pages of docs/reference from the program; `--check` only says whether they are up to date."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typer.main import get_command
 
 from lowdose.cli import app
 
-# Only what every version of typer says about a parameter is used, so that the page does not depend on it.
-PAGE = Path(__file__).parent / "reference" / "cli.md"
+REFERENCE = Path(__file__).parent / "reference"
 
 OPENING = """\
 <!-- Written by docs/make_reference.py from the program; `make reference` writes it again. -->
@@ -26,8 +25,21 @@ reason), 2 when it was called wrongly. Every output has a `run.json` beside it.
 """
 
 
-def page() -> str:
-    """The whole page."""
+NETWORKS_OPENING = """\
+<!-- Written by docs/make_reference.py from the program; `make reference` writes it again. -->
+
+# Networks
+
+Every network can be trained with its own plan, `lowdose train --template NAME`, in any width, and becomes a
+model folder that `lowdose denoise` runs. All take and give scaled HU; the names, sizes and critics are what a
+plan may say.
+[How to train](../how-to/train-a-model.md).
+"""
+
+
+# Only what every version of typer says about a parameter is used, so that the page does not depend on it.
+def command_line_page() -> str:
+    """Every command, argument and option."""
     group: Any = get_command(app)
     contents = [
         f"- [`lowdose {name}`](#lowdose-{name.replace(' ', '-')}): {first_sentence(command)}"
@@ -38,15 +50,15 @@ def page() -> str:
 
 
 def shown(group: Any) -> list[tuple[str, Any]]:
-    """Every command and its name; those of a group are called by both names."""
+    """Every command and its name; those of a group are called by both names, some by its own as well."""
     found = []
     for name, command in group.commands.items():
         if command.hidden:
             continue
-        if hasattr(command, "commands"):
-            found += [(f"{name} {part}", one) for part, one in shown(command)]
-        else:
+        parts = shown(command) if hasattr(command, "commands") else []
+        if not parts or command.invoke_without_command:
             found.append((name, command))
+        found += [(f"{name} {part}", one) for part, one in parts]
     return found
 
 
@@ -99,17 +111,89 @@ def cell(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
+def networks_page() -> str:
+    """Every network and critic with its sizes and how many numbers it learns."""
+    import torch
+
+    from lowdose.cli.train import template_text
+    from lowdose.losses import PIXEL_LOSSES
+    from lowdose.networks import NETWORKS
+    from lowdose.networks.critics import CRITICS
+
+    torch.manual_seed(0)
+    rows = []
+    for name, architecture in sorted(NETWORKS.items()):
+        network = architecture()
+        sees = "volumes" if network.dimensions == 3 else "slices"
+        if network.context:
+            sees = f"{1 + 2 * network.context} slices, gives the middle one"
+        elif "context" in inspect.signature(architecture).parameters:
+            sees += ", with `context` their neighbours"
+        if network.levels > 1:
+            sees += f", in {network.levels} strengths"
+        method = re.search(r"^method: (.*)$", template_text(name), re.MULTILINE)
+        rows.append(
+            [f"`{name}`", what_it_is(architecture), sees, str(network.multiple), sizes(architecture),
+             f"{n_learnt(network):,}", method.group(1) if method else ""]
+        )  # fmt: skip
+    header = ["network", "what it is", "sees", "multiples of", "sizes", "numbers learnt", "trained"]
+    critics = [
+        [f"`{name}`", what_it_is(critic), sizes(critic), f"{n_learnt(critic()):,}"]
+        for name, critic in sorted(CRITICS.items())
+    ]
+    losses = ", ".join(f"`{name}`" for name in PIXEL_LOSSES)
+    return (
+        "\n\n".join(
+            [
+                NETWORKS_OPENING.rstrip(),
+                table(header, rows),
+                "## Critics",
+                table(["critic", "what it is", "sizes", "numbers learnt"], critics),
+                "## Losses",
+                f"Between images: {losses}. Beside them a distance of features, of the encoder of CT that "
+                "comes with lowdose or of VGG19 from a file of your own.",
+            ]
+        )
+        + "\n"
+    )
+
+
+def what_it_is(architecture: Any) -> str:
+    """The first sentence about it."""
+    text = inspect.getdoc(inspect.getmodule(architecture)) or ""
+    return cell(text.split("\n\n")[0]).removesuffix(".")
+
+
+def sizes(architecture: Any) -> str:
+    known = inspect.signature(architecture).parameters.values()
+    return ", ".join(f"`{one.name}` {one.default}" for one in known).replace("|", "\\|")
+
+
+def n_learnt(network: Any) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+PAGES = {"cli.md": command_line_page, "networks.md": networks_page}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit status 1 if the page is stale"
+        "--check", action="store_true", help="write nothing; exit status 1 if a page is stale"
     )
-    wanted = page()
-    if not parser.parse_args().check:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(wanted, encoding="utf-8")
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != wanted:
-        sys.exit(f"{PAGE.name} does not describe the commands any more: run `make reference`.")
+    check = parser.parse_args().check
+    REFERENCE.mkdir(exist_ok=True)
+    for name, made in PAGES.items():
+        page, wanted = REFERENCE / name, made()
+        if not check:
+            page.write_text(wanted, encoding="utf-8")
+        elif not page.is_file() or page.read_text(encoding="utf-8") != wanted:
+            sys.exit(f"{name} does not describe the program any more: run `make reference`.")
 
 
 if __name__ == "__main__":

@@ -31,16 +31,17 @@ WRITTEN = [page for page in PAGES if page != REFERENCE]
 
 
 def commands_of(group: Any) -> dict[str, Any]:
-    """Every command by its name; those of a group by both names."""
+    """Every command by its name; those of a group by both names, and the group if it does something alone."""
     found: dict[str, Any] = {}
     for name, command in group.commands.items():
-        parts = commands_of(command) if hasattr(command, "commands") else None
-        found |= {name: command} if parts is None else {f"{name} {part}": one for part, one in parts.items()}
+        parts = commands_of(command) if hasattr(command, "commands") else {}
+        if not parts or command.invoke_without_command:
+            found[name] = command
+        found |= {f"{name} {part}": one for part, one in parts.items()}
     return found
 
 
 COMMANDS = commands_of(get_command(app))
-GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
 
 SHELL = {"bash", "console"}
 LANGUAGES = SHELL | {"python", "yaml", "text", "json"}
@@ -95,7 +96,8 @@ ALL_COMMANDS = [
 
 
 def command_in(words: list[str]) -> str:
-    return " ".join(words[1:3]) if words[1] in GROUPS else words[1]
+    both = " ".join(words[1:3])
+    return both if both in COMMANDS else words[1]
 
 
 def parsed(words: list[str]) -> tuple[str, list[str]]:

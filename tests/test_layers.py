@@ -29,10 +29,12 @@ TESTED_ELSEWHERE = {
 
 ABOUT_THE_WHOLE = {
     "test_benchmarks",
+    "test_denoisers",
     "test_docs",
     "test_import_speed",
     "test_layers",
     "test_licences",
+    "test_microct_dose_reduction",
     "test_telemetry",
 }
 """Test files that belong to no module."""

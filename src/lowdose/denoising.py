@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil, inf
 from pathlib import Path
-from typing import Any, Protocol
+from threading import Lock
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.models.card import CARD, ModelCard, bundled_models, load_card
+from lowdose.models.card import CARD, ONNX, ModelCard, bundled_models, load_card
+from lowdose.models.foreign import is_onnx_name, load_foreign
+from lowdose.models.tiles import Demand, Span, Tiling, best_tiling, tiled
 from lowdose.provenance import Step
 from lowdose.scan import Scan, Slice
 
@@ -21,6 +25,9 @@ IDENTITY = "identity"
 
 N_STREAMS = 2
 """Slices that a network computes side by side: so reading and writing delay one of them, never all cores."""
+
+MEMORY_MB = 1500.0
+"""What a network that looks along three axes may take for its tiles and for the slices at hand."""
 
 METHOD_SUMMARIES: Mapping[str, str] = {
     "gaussian": "Gaussian blur; settings: noise (HU), sigma-px",
@@ -46,6 +53,10 @@ TEXT_SETTINGS = frozenset({"algorithm"})
 """The settings that are words; all others are numbers."""
 
 
+MODEL_SETTINGS = frozenset({"memory_mb"})
+"""What a network that looks along three axes can be told; others have no settings."""
+
+
 class MethodError(ValueError):
     """One sentence: which method or setting is wrong, and which there are."""
 
@@ -63,7 +74,29 @@ class Denoiser(Protocol):
         ...
 
     def __call__(self, hu: Images) -> Images:
-        """`(b, 1 + 2 context, y, x)` in HU, with air where nothing was measured, to `(b, 1, y, x)` in HU."""
+        """`(b, 1 + 2 context, y, x)` in HU, with air where nothing was measured, to `(b, levels, y, x)`.
+
+        Most have one level; of several, each is denoised more than the one before.
+        """
+        ...
+
+    def describe(self) -> Step:
+        """Its name and parameters, for the history of the scan."""
+        ...
+
+
+@runtime_checkable
+class SlabDenoiser(Protocol):
+    """What denoises several slices together, because it looks along z as it does along y and x."""
+
+    def slabs(self, shape: tuple[int, int, int]) -> tuple[Span, ...] | None:
+        """The slices that it wants to see together, for each slab of a scan of `shape`; None if it is a
+        `Denoiser` after all.
+        """
+        ...
+
+    def of_slab(self, hu: Images, kept: slice) -> Images:
+        """The slices `kept` of what becomes of `hu` `(z, y, x)` in HU; air is where nothing was measured."""
         ...
 
     def describe(self) -> Step:
@@ -85,36 +118,97 @@ class Identity:
 
 
 class ModelDenoiser:
-    """A trained network with its card, run by OpenVINO. Values outside the trained range pass through."""
+    """A trained network with its card, run by OpenVINO. Values outside the trained range pass through.
 
-    context = 0
-    """It looks at single slices."""
+    A `Denoiser`, or a `SlabDenoiser` where the card says three dimensions: then it works tile by tile within
+    `memory_mb`, and what comes out does not depend on the tiles.
+    """
 
-    def __init__(self, folder: Path, *, n_streams: int = N_STREAMS) -> None:
+    def __init__(self, place: Path, *, n_streams: int = N_STREAMS, memory_mb: float = MEMORY_MB) -> None:
+        """From a model folder, or from an ONNX file with a small card beside it."""
         from lowdose.models.runtime import OpenVinoNetwork  # 0.3 s, which filters and --help need not spend
 
-        self.card: ModelCard = load_card(folder)
-        self._network = OpenVinoNetwork(folder / "model.onnx", n_streams=n_streams)
-        self.n_streams = n_streams
+        self.card: ModelCard = model_card(place)
+        # A tile is large enough to keep all cores busy, and two of them at once would need twice the memory.
+        self.n_streams = n_streams if self.card.dimensions == 2 else 1
+        self.memory_mb = memory_mb
+        self._network = OpenVinoNetwork(
+            place if is_onnx_name(place) else place / ONNX, n_streams=self.n_streams
+        )
+        self._demand = Demand(self.card.halo, self.card.multiple, self.card.bytes_per_voxel)
+
+    @property
+    def context(self) -> int:
+        return self.card.context
+
+    def slabs(self, shape: tuple[int, int, int]) -> tuple[Span, ...] | None:
+        if self.card.dimensions == 2:
+            return None
+        return self._demand.spans(shape[0], self.tiling(shape).extents[0], axis=0)
+
+    def tiling(self, shape: tuple[int, int, int], *, whole_z: bool = False) -> Tiling:
+        """The tiles that a scan of `shape` is cut into where the network looks along three axes."""
+        return best_tiling(shape, self._demand, int(self.memory_mb * 1e6), whole_z=whole_z)
 
     def __call__(self, hu: Images) -> Images:
+        """As a `Denoiser`; where the network looks along three axes, `(b, z, y, x)` to the same shape."""
+        if self.card.dimensions == 3:
+            return np.stack([self.of_slab(volume, slice(None)) for volume in hu])
+        return self._passing(hu[:, self.context : self.context + 1], self._on_slices(hu))
+
+    def of_slab(self, hu: Images, kept: slice) -> Images:
+        n_z, n_y, n_x = hu.shape
+        tiling = self.tiling((n_z, n_y, n_x), whole_z=True)
+        output = tiled(hu, tiling, self._demand, self._on_tile, kept)
+        for original, slice_ in zip(hu[kept], output, strict=True):
+            self._passing(original, slice_)
+        return output
+
+    def _passing(self, hu: Images, output: Images) -> Images:
+        """`output` with the values of `hu` where these lie outside the trained range."""
         lowest, highest = self.card.trained_range_hu
-        scaling = self.card.scaling
-        n_y, n_x = hu.shape[2:]
-        shown = np.clip(hu, lowest, highest)
-        margin = [(0, 0), (0, 0), *((0, -n % self.card.multiple) for n in (n_y, n_x))]
-        if any(after for _, after in margin):
-            shown = np.pad(shown, margin, mode="edge")
-        output = scaling.unscaled(self._network(scaling.scaled(shown)))[:, :, :n_y, :n_x]
-        np.clip(output, lowest, highest, out=output)
         outside = (hu < lowest) | (hu > highest)
         if outside.any():
-            output[outside] = hu[outside]
+            np.copyto(output, hu, where=outside)
+        return output
+
+    def _on_slices(self, hu: Images) -> Images:
+        n_y, n_x = hu.shape[2:]
+        margin = [(0, 0), (0, 0), *((0, -n % self.card.multiple) for n in (n_y, n_x))]
+        if any(after for _, after in margin):
+            hu = np.pad(hu, margin, mode="edge")
+        return self._computed(hu)[:, :, :n_y, :n_x]
+
+    def _on_tile(self, hu: Images) -> Images:
+        denoised: Images = self._computed(hu[None, None])[0, 0]
+        return denoised
+
+    def _computed(self, hu: Images) -> Images:
+        lowest, highest = self.card.trained_range_hu
+        scaling = self.card.scaling
+        shown = scaling.scaled(np.clip(hu, lowest, highest))
+        try:
+            output = scaling.unscaled(self._network(shown))
+        except RuntimeError as error:
+            sides = " x ".join(map(str, hu.shape[2:]))
+            raise DenoisingError(
+                f"{self.card.name} cannot compute images of {sides}; use another method"
+            ) from error
+        np.clip(output, lowest, highest, out=output)
         return output
 
     def describe(self) -> Step:
         card = self.card
-        return Step(card.name, {"version": card.version, "network": card.digest, "dose_gain": card.dose_gain})
+        gain = {} if card.dose_gain is None else {"dose_gain": card.dose_gain}
+        return Step(card.name, {"version": card.version, "network": card.digest, **gain})
+
+    def cautions(self, scan: Scan) -> tuple[str, ...]:
+        """Sentences that a user should see before trusting what this makes of `scan`."""
+        needed = self.tiling(scan.shape).n_bytes / 1e6 if self.card.dimensions == 3 else 0.0
+        if needed <= self.memory_mb:
+            return self.card.cautions(scan)
+        more = f"{self.card.name} needs about {needed:.0f} MB for slices of this size, more than usual"
+        return (*self.card.cautions(scan), more)
 
 
 def check_method(method: str, settings: Mapping[str, Any]) -> None:
@@ -137,10 +231,21 @@ def check_method(method: str, settings: Mapping[str, Any]) -> None:
         except ValueError as error:
             raise MethodError(str(error)) from None
         return
-    if settings:
-        raise MethodError(f"{method} has no settings, but {', '.join(settings)} was given; leave it out")
-    if method != IDENTITY:
-        model_folder(method)
+    possible: frozenset[str] = frozenset() if method == IDENTITY else _settings_of_model(method, settings)
+    strange = ", ".join(name for name in settings if name not in possible)
+    if strange and possible:
+        raise MethodError(f"{method} has no setting {strange}; it has {', '.join(sorted(possible))}")
+    if strange:
+        raise MethodError(f"{method} has no settings, but {strange} was given; leave it out")
+    for name, value in settings.items():
+        if not 0 < value < inf:
+            raise MethodError(f"{name} is {value}; it must be a number of megabytes")
+
+
+def _settings_of_model(method: str, settings: Mapping[str, Any]) -> frozenset[str]:
+    """What the model called `method` can be told. Its card is read only if that matters."""
+    place = model_folder(method)
+    return MODEL_SETTINGS if settings and model_card(place).dimensions == 3 else frozenset()
 
 
 def _is_filter(method: str) -> bool:
@@ -173,35 +278,48 @@ def make_denoiser(method: str, scan: Scan, settings: Mapping[str, Any] | None = 
             raise MethodError(str(error)) from None
     if method == IDENTITY:
         return Identity()
-    return ModelDenoiser(model_folder(method))
+    return ModelDenoiser(model_folder(method), **settings)
+
+
+def model_card(place: Path) -> ModelCard:
+    """The card of the model in a folder or an ONNX file; ModelError if it has none or does not fit it."""
+    return load_foreign(place) if is_onnx_name(place) else load_card(place)
 
 
 def model_folder(method: str) -> Path:
-    """The folder of a model given by name or path; MethodError if there is none."""
+    """The folder of a model given by name or path, or its ONNX file; MethodError if there is none."""
     bundled = bundled_models()
     if method in bundled:
         return bundled[method]
-    folder = Path(method)
-    if (folder / CARD).is_file():
-        return folder
+    place = Path(method)
+    if (place / CARD).is_file() or (is_onnx_name(place) and place.is_file()):
+        return place
     raise MethodError(
-        f"unknown method '{method}'; it is neither a model folder nor one of "
+        f"unknown method '{method}'; it is neither a model folder, nor an ONNX file, nor one of "
         f"{', '.join([*bundled, *METHOD_SUMMARIES])}"
     )
 
 
-def denoise(scan: Scan, denoiser: Denoiser, strength: float = 1.0) -> Scan:
-    """`scan` denoised as it is read, slice by slice; padding is not touched.
+def denoise(scan: Scan, denoiser: Denoiser | SlabDenoiser, strength: float = 1.0) -> Scan:
+    """`scan` denoised as it is read, slice by slice or slab by slab; padding is not touched.
 
-    `strength` in 0..1 blends linearly: 0 is the scan bit for bit, 1 the denoiser's output. ValueError
-    outside.
+    `strength` in 0..1 is a place on the way from the scan, bit for bit at 0, through the levels of the
+    denoiser to the last of them at 1; in between it is linear. ValueError outside.
+
+    A `SlabDenoiser` keeps the slab it made last: read in order, every slice of `scan` is read once.
     """
     if not 0.0 <= strength <= 1.0:
         raise ValueError(f"the strength is {strength:g}; it must be between 0 and 1")
     step = denoiser.describe()
     step = Step(step.name, {**step.parameters, "strength": strength})
-    denoised = scan.with_slices(partial(_denoised_slice, scan, denoiser, strength), step)
-    cautions = denoiser.card.cautions(scan) if isinstance(denoiser, ModelDenoiser) else ()
+    slabs = denoiser.slabs(scan.shape) if isinstance(denoiser, SlabDenoiser) else None
+    read: Callable[[int], Slice]
+    if slabs is None:
+        read = partial(_denoised_slice, scan, cast(Denoiser, denoiser), strength)
+    else:
+        read = _Slabs(scan, cast(SlabDenoiser, denoiser), slabs, strength).read
+    denoised = scan.with_slices(read, step)
+    cautions = denoiser.cautions(scan) if isinstance(denoiser, ModelDenoiser) else ()
     n_readers = denoiser.n_streams if isinstance(denoiser, ModelDenoiser) else 1
     return replace(denoised, notes=(*scan.notes, *cautions), n_readers=n_readers)
 
@@ -214,11 +332,89 @@ def _denoised_slice(scan: Scan, denoiser: Denoiser, strength: float, z: int) -> 
     neighbours = [original if at == z else scan.read(min(max(at, 0), len(scan) - 1)) for at in around]
     shown = [one.without_padding() for one in neighbours]
     # One slice by itself needs no copy.
-    output = denoiser((np.stack(shown) if denoiser.context else shown[0][None])[None])[0, 0]
-    if output.shape != original.hu.shape or not np.isfinite(output).all():
-        raise DenoisingError(f"slice {z}: {denoiser.describe().name} gave values that are not an image")
-    if strength != 1.0:
-        output = original.hu + np.float32(strength) * (output - original.hu)
+    levels = denoiser((np.stack(shown) if denoiser.context else shown[0][None])[None])[0]
+    return _blended(original, levels, strength, f"slice {z}: {denoiser.describe().name}")
+
+
+class _Slabs:
+    """A scan denoised slab by slab: the slab at hand, and the slices that it was made from."""
+
+    def __init__(self, scan: Scan, denoiser: SlabDenoiser, slabs: tuple[Span, ...], strength: float) -> None:
+        self._scan, self._denoiser, self._slabs, self._strength = scan, denoiser, slabs, strength
+        longest = max(min(slab.stop, len(scan)) - slab.start for slab in slabs)
+        self._shown = np.empty((longest, *scan.shape[1:]), np.float32)
+        self._hidden: dict[int, tuple[NDArray[np.bool_], NDArray[np.float32]]] = {}
+        """By slice: its padding and the values below it, where it has any."""
+        self._read = range(0)
+        """Numbers of the slices in `_shown`."""
+        self._made = range(0)
+        """Numbers of the slices in `_denoised`."""
+        self._denoised = self._shown[:0]
+        self._lock = Lock()
+
+    def read(self, z: int) -> Slice:
+        if self._strength == 0.0:
+            return self._scan.read(z)
+        with self._lock:
+            if z not in self._made:
+                self._make(next(slab for slab in self._slabs if slab.first <= z < slab.last))
+            levels = self._denoised[z - self._made.start][None].copy()
+            return _blended(self._original(z), levels, self._strength, f"slice {z}: {self._name}")
+
+    def _make(self, slab: Span) -> None:
+        self._made, self._denoised = range(0), self._shown[:0]  # its memory goes before the next is made
+        wanted = range(slab.start, min(slab.stop, len(self._scan)))
+        self._gather(wanted)
+        made = range(slab.first, min(slab.last, len(self._scan)))
+        kept = slice(made.start - wanted.start, made.stop - wanted.start)
+        denoised = self._denoiser.of_slab(self._shown[: len(wanted)], kept)
+        if denoised.shape != (len(made), *self._scan.shape[1:]):
+            raise DenoisingError(f"{self._name} gave values that are not the slices it was shown")
+        self._made, self._denoised = made, denoised
+
+    def _gather(self, wanted: range) -> None:
+        """Have the slices `wanted` in `_shown`: those that are there move up, the others are read."""
+        there, self._read = self._read, range(0)
+        common = range(wanted.start, max(min(there.stop, wanted.stop), wanted.start))
+        if wanted.start not in there:
+            common = range(wanted.start, wanted.start)
+        for z in common:
+            self._shown[z - wanted.start] = self._shown[z - there.start]
+        self._hidden = {z: hidden for z, hidden in self._hidden.items() if z in common}
+        for z in range(common.stop, wanted.stop):
+            original = self._scan.read(z)
+            self._shown[z - wanted.start] = original.without_padding()
+            if original.padding.any():
+                self._hidden[z] = original.padding, original.hu[original.padding]
+        self._read = wanted
+
+    def _original(self, z: int) -> Slice:
+        hu = self._shown[z - self._read.start]
+        if z not in self._hidden:
+            return Slice(hu, np.zeros(hu.shape, bool))
+        padding, values = self._hidden[z]
+        hu = hu.copy()
+        hu[padding] = values
+        return Slice(hu, padding)
+
+    @property
+    def _name(self) -> str:
+        return self._denoiser.describe().name
+
+
+def _blended(original: Slice, levels: Images, strength: float, who: str) -> Slice:
+    """The place `strength` on the way from `original` through `levels`, with its padding as it was."""
+    if levels.shape[1:] != original.hu.shape or not np.isfinite(levels).all():
+        raise DenoisingError(f"{who} gave values that are not an image")
+    place = strength * len(levels)
+    if abs(place - round(place)) < 1e-9:  # a third of three levels is the first of them
+        place = round(place)
+    after = max(ceil(place), 1)
+    share = np.float32(1.0 - (after - place))
+    before = original.hu if after == 1 else levels[after - 2]
+    output = levels[after - 1]
+    if share != 1.0:
+        output = before + share * (output - before)
     if original.padding.any():
         output = np.where(original.padding, original.hu, output)
     return Slice(output, original.padding)

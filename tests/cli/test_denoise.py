@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import tifffile
 
 from lowdose.denoising import denoise, make_denoiser
 from lowdose.io import open_input
@@ -77,7 +78,10 @@ def test_the_header_says_which_method_and_how_much(series, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--method", "magic"], "unknown method 'magic'; it is neither a model folder nor one of ct-default"),
+        (
+            ["--method", "magic"],
+            "unknown method 'magic'; it is neither a model folder, nor an ONNX file, nor one of ct-default",
+        ),
         (["--method", "."], "unknown method '.'"),
         (["--strength", "1.5"], "--strength is 1.5; it must be between 0 and 1"),
         (["--strength", "nan"], "--strength is nan; it must be between 0 and 1"),
@@ -185,3 +189,47 @@ def test_a_setting_that_is_a_word_is_taken_as_one(tmp_path):
     assert outcome.status == 2
     assert "magic" in outcome.error
     assert "primal-dual" in outcome.error
+
+
+def test_an_onnx_file_with_a_card_beside_it_is_a_method(series, tmp_path):
+    onnx = tmp_path / "net.onnx"
+    shutil.copy(bundled_models()["ct-default"] / "model.onnx", onnx)
+    outcome = lowdose("denoise", series, tmp_path / "out", "--method", onnx)
+    assert outcome.status == 2
+    assert outcome.error.startswith(f"{onnx}: has no card beside it; write net.json as")
+    (tmp_path / "net.yaml").write_text("{name: theirs, offset_hu: 0, scale_hu: 500, multiple: 8}")
+    assert lowdose("denoise", series, tmp_path / "out", "--method", onnx).status == 0
+    assert lowdose("denoise", series, tmp_path / "ours").status == 0
+    assert np.array_equal(stored_hu(tmp_path / "out"), stored_hu(tmp_path / "ours"))
+    header = pydicom.dcmread(tmp_path / "out" / "0001.dcm")
+    assert header.SeriesDescription == "Chest 3.0 [lowdose theirs s1]"
+    assert "dose_gain" not in header.DerivationDescription
+
+
+def test_a_tiff_stack_becomes_a_tiff_stack(tmp_path):
+    source = tmp_path / "mouse"
+    source.mkdir()
+    values = np.random.default_rng(0).integers(1800, 2200, (3, 40, 48)).astype(np.uint16)
+    for z, plane in enumerate(values):
+        tifffile.imwrite(source / f"slice_{z}.tif", plane, metadata=None)
+    refused = lowdose("denoise", source, tmp_path / "out", "--method", "median")
+    assert refused.status == 1
+    assert "write scan.yaml in it with voxel_size_mm" in refused.error
+    (source / "scan.yaml").write_text("voxel_size_mm: [0.06, 0.03, 0.03]\nrescale: [0.5, -1000]\n")
+    for method in ("identity", "median"):
+        outcome = lowdose("denoise", source, tmp_path / method, "--method", method, "--json")
+        assert outcome.status == 0, outcome.err
+        assert outcome.json["cases"][0]["facts"]["series_uid"] is None
+    read = {
+        name: np.stack([tifffile.imread(path) for path in sorted((tmp_path / name).glob("*.tif"))])
+        for name in ("identity", "median")
+    }
+    assert np.array_equal(read["identity"], values)
+    assert read["median"].dtype == np.uint16
+    assert read["median"].std() < 0.7 * values.std()
+    assert sorted(path.name for path in (tmp_path / "median").iterdir()) == [
+        *("0001.tif", "0002.tif", "0003.tif"),
+        *("run.json", "scan.yaml"),
+    ]
+    again = lowdose("denoise", tmp_path / "median", tmp_path / "again.nii.gz", "--method", "identity")
+    assert again.status == 0

@@ -28,7 +28,7 @@ def plan(tmp_path) -> Path:
     content["network"]["sizes"] = {"width": 8, "blocks": [1, 1, 1]}
     content["patch"] = 32
     content["schedule"] |= {"n_steps": 3, "batch_size": 2, "validate_every": 2, "checkpoint_every": 1}
-    ward, one = content["sources"]
+    ward, one, _ = content["sources"]
     content["sources"] = [
         ward | {"path": "ward", "validation_patients": ["ben"]},
         one | {"path": "empty"},
@@ -72,7 +72,7 @@ def test_a_run_out_of_time_says_how_to_go_on(plan, data, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--template", "magic"], "--template magic: unknown method; known is supervised"),
+        (["--template", "magic"], "--template magic: unknown; known are supervised, adversarial, bilateral"),
         ([], "give a plan and --out FOLDER"),
         (["plan.yaml"], "give a plan and --out FOLDER"),
         (["nothing.yaml", "--out", "run"], "nothing.yaml: not found"),

@@ -86,3 +86,26 @@ def test_a_scan_unlike_the_training_scans_is_named(part, pixel, expected):
     cautions = card.cautions(scan)
     assert len(cautions) == len(expected)
     assert all(found.startswith(start) for found, start in zip(cautions, expected, strict=True))
+
+
+def test_a_card_from_before_there_were_volumes_means_single_slices():
+    card = load_card(bundled_models()["ct-default"])
+    assert (card.dimensions, card.context, card.levels, card.halo) == (2, 0, 1, (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "depth",
+    [
+        {"dimensions": 4},
+        {"dimensions": 3, "context": 1},
+        {"dimensions": 3, "levels": 2},
+        {"context": -1},
+        {"halo": [1, 2, -3]},
+        {"multiple": 0},
+    ],
+)
+def test_depths_that_no_network_has_are_refused(model, depth):
+    content = json.loads((model / CARD).read_text())
+    (model / CARD).write_text(json.dumps(content | depth))
+    with pytest.raises(ModelError, match="not a valid model card"):
+        load_card(model)

@@ -90,7 +90,7 @@ def test_the_card_says_what_was_done(folder):
     assert (card.name, card.version, card.architecture) == ("tiny", "0.1", "residual-unet")
     assert card.sizes == {"width": 8, "blocks": [1, 1, 1]}
     assert (card.offset_hu, card.scale_hu, card.dose_gain, card.multiple) == (40.0, SCALE_HU, 3.0, 8)
-    assert card.training.startswith("7 steps of 2 patches of 32 px; the input is the target at 1/3")
+    assert card.training.startswith("7 steps of 2 patches of 32 x 32 voxels; the input is the target at 1/3")
     assert (card.data, card.known_limits) == (DATA, ("It knows nothing.",))
     assert card.metrics[0].interval == (9.0, 12.0)
     assert card.onnx_sha256 == sha256_of_file(folder / "model.onnx")
@@ -113,7 +113,7 @@ def test_a_file_of_other_weights_is_told_apart(folder):
 
 def test_a_network_that_was_exported_wrongly_never_gets_a_card(tmp_path, monkeypatch):
     """Half a percent on one layer's weights is enough."""
-    right = export._write_onnx
+    right = export.write_onnx
 
     def wrong(network: nn.Module, path: Path) -> None:
         right(network, path)
@@ -123,7 +123,7 @@ def test_a_network_that_was_exported_wrongly_never_gets_a_card(tmp_path, monkeyp
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         onnx.save(model, path)
 
-    monkeypatch.setattr(export, "_write_onnx", wrong)
+    monkeypatch.setattr(export, "write_onnx", wrong)
     with pytest.raises(ParityError, match=r"exported network is up to .* HU from the trained one"):
         export_model(network(), PLAN, DATA, 7, tmp_path / "tiny")
     assert not (tmp_path / "tiny" / "card.json").exists()

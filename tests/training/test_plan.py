@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lowdose.cli.train import TEMPLATE
+from lowdose.cli.train import template_names, template_text
+from lowdose.networks import NETWORKS
+from lowdose.training.experiment import method_of, network_of
 from lowdose.training.loop import Schedule
 from lowdose.training.plan import PlanError, read_plan
 
@@ -37,18 +39,36 @@ def changed(folder: Path, **changes) -> Path:
     return written(folder, yaml.safe_dump(content))
 
 
-def test_the_template_is_a_plan():
-    plan = read_plan(TEMPLATE)
+def test_the_template_is_a_plan(tmp_path):
+    plan = read_plan(written(tmp_path, template_text("supervised")))
     assert (plan.method, plan.name, plan.version) == ("supervised", "my-denoiser", "1")
     assert plan.network.sizes == {"width": 32, "blocks": [2, 1, 2]}
     assert plan.schedule.n_steps == 20000
     assert plan.sources[0].validation_patients == ("patient-07",)
     assert plan.sources[1].path == Path("abdomen/scan-1")
+    assert plan.sources[2].split_of("patient-4") == "test"
+
+
+def test_every_network_has_a_template():
+    assert set(template_names()) == {"supervised", "adversarial", *NETWORKS}
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_every_template_is_a_plan_whose_network_and_method_can_be_made(tmp_path, name):
+    plan = read_plan(written(tmp_path, template_text(name)))
+    if name in NETWORKS:
+        assert plan.network.name == name
+    # The smallest of each: what is tested here is that names and sizes fit.
+    sizes = {key: 8 if key == "width" else value for key, value in plan.network.sizes.items()}
+    small = plan.model_copy(update={"network": plan.network.model_copy(update={"sizes": sizes})})
+    method = method_of(small, network_of(small))
+    assert "denoiser" in method.trained
+    assert len(method.trained) == 1 + (len(plan.adversarial.critics) if plan.adversarial else 0)
 
 
 def test_what_is_left_out_has_its_default(tmp_path):
     plan = read_plan(written(tmp_path, SMALLEST))
-    assert (plan.dose_gain, plan.patch, plan.offset_hu, plan.scale_hu) == (4.0, 80, 0.0, 500.0)
+    assert (plan.dose_gain, plan.patch, plan.offset_hu, plan.scale_hu) == (4.0, (1, 80, 80), 0.0, 500.0)
     assert (plan.sources[0].patients, plan.sources[0].split, plan.sources[0].weight) == (
         "one",
         "training",
@@ -66,14 +86,24 @@ def test_what_is_left_out_has_its_default(tmp_path):
         ({"schedule__n_steps": "many"}, "schedule.n_steps"),
         ({"schedule__n_steps": 0}, "schedule.n_steps"),
         ({"dose_gain": 1}, "dose_gain"),
-        ({"patch": 20}, "patch"),
+        ({"patch": 0}, "patch.1"),
+        ({"patch": [64, 64]}, "patch.2"),
+        ({"patch": "large"}, "patch"),
         ({"scale_hu": -1}, "scale_hu"),
         ({"method": "magic"}, "method"),
         ({"name": "My Denoiser"}, "name"),
         ({"name": "../elsewhere"}, "name"),
         ({"version": "1\u00b2"}, "version"),
-        ({"sources": []}, "sources"),
-        ({"sources__0__split": "test"}, "sources.0.split"),
+        ({"sources": []}, "the plan"),
+        ({"manifest": "data.csv"}, "the plan"),
+        ({"losses": {"l1": 0}}, "losses.l1"),
+        ({"losses": {}}, "the plan"),
+        ({"method": "adversarial"}, "the plan"),
+        ({"adversarial": {"kind": "lsgan", "critics": []}}, "adversarial.critics"),
+        ({"schedule__decay": "never"}, "schedule.decay"),
+        ({"schedule__selection": "best"}, "schedule.selection"),
+        ({"drawing": {"averaged": 2}}, "drawing.averaged"),
+        ({"sources__0__split": "tset"}, "sources.0.split"),
         ({"sources__0__weight": 0}, "sources.0.weight"),
         ({"sources__0__validation_patients": ["a"]}, "sources.0"),
     ],

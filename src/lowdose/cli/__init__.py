@@ -14,6 +14,7 @@ from lowdose.cli.demo import demo
 from lowdose.cli.denoise import denoise
 from lowdose.cli.doctor import doctor
 from lowdose.cli.evaluate import evaluate
+from lowdose.cli.manifest import manifest
 from lowdose.cli.methods import methods
 from lowdose.cli.phantom import phantom
 from lowdose.cli.simulate import simulate
@@ -52,9 +53,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, denoise, simulate, evaluate, methods, train, doctor):
+for command in (demo, denoise, simulate, evaluate, manifest, train, doctor):
     app.command()(command)
-app.add_typer(phantom)
+for group in (methods, phantom):
+    app.add_typer(group)
 
 
 def _version(wanted: bool) -> None:

@@ -39,7 +39,7 @@ Report = Callable[[Scan, Path], None]
 """Writes a page about what was done to one scan, in or beside its output."""
 
 _FAILURES = (InputError, OutputError, DenoisingError, ScannerError, MemoryError)
-_FILE_ENDINGS = (".nii", ".nii.gz", ".dcm")
+_FILE_ENDINGS = (".nii", ".nii.gz", ".dcm", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def check_places(output: Path, sources: Iterable[Path]) -> None:
     """End with the status of wrong use if a source is missing or `output` would mix with one."""
     for source in sources:
         if not source.exists():
-            refuse(f"{source}: not found; give a DICOM folder, a DICOM file, a zip or a NIfTI file")
+            refuse(
+                f"{source}: not found; give a DICOM folder, a DICOM file, a zip, a NIfTI file or a TIFF stack"
+            )
         if source.is_dir() and source.resolve() in output.resolve().parents:
             refuse(f"{output}: lies inside the input folder; name a place outside of it")
         try:

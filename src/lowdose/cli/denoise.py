@@ -9,13 +9,23 @@ import typer
 
 
 def denoise(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, zip, or NIfTI.")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="New folder, or *.nii / *.nii.gz.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, zip, NIfTI or TIFF stack.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="New folder, or *.nii / *.nii.gz / *.tif.")
+    ],
     method: Annotated[
-        str, typer.Option(help="A name from `lowdose methods`, or a model folder.")
+        str,
+        typer.Option(
+            help="A name from `lowdose methods`, a model folder, or FILE.onnx with a small card beside it."
+        ),
     ] = "ct-default",
     strength: Annotated[
-        float, typer.Option(help="Linear blend with the input: 0 changes nothing, 1 is the method's output.")
+        float,
+        typer.Option(
+            help="From 0, which changes nothing, to 1, the method's output; in between a linear blend."
+        ),
     ] = 1.0,
     settings: Annotated[
         list[str] | None,
@@ -35,9 +45,10 @@ def denoise(
         check_method,
         denoise,
         make_denoiser,
+        model_card,
         model_folder,
     )
-    from lowdose.models.card import ModelError, load_card
+    from lowdose.models.card import ModelError
     from lowdose.scan import Scan
 
     chosen = parsed_settings(settings or [])
@@ -46,7 +57,7 @@ def denoise(
     try:
         check_method(method, chosen)
         if method not in METHOD_SUMMARIES:
-            load_card(model_folder(method))
+            model_card(model_folder(method))
     except (MethodError, ModelError) as error:
         refuse(str(error))
 

@@ -8,9 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from lowdose.training.experiment import Watcher
+    from lowdose.training.sources import Watcher
 
-TEMPLATE = Path(__file__).parent / "templates" / "supervised.yaml"
+TEMPLATES = Path(__file__).parent / "templates"
+"""A file for each network: how it was trained where it was published, or the best that is known."""
+
+_MODEL, _DATA = "model", "data"
+"""What stands before and after every network's own part."""
+
+_METHODS = {"supervised": "residual-unet", "adversarial": "wgan-vgg"}
+"""The networks that stand for a method."""
+
+
+def template_names() -> list[str]:
+    """Everything that `--template` knows by name."""
+    networks = sorted(path.stem for path in TEMPLATES.glob("*.yaml"))
+    return [*_METHODS, *(name for name in networks if name not in (_MODEL, _DATA))]
+
+
+def template_text(name: str) -> str:
+    """A commented plan for a network or a method in `template_names`."""
+    parts = (_MODEL, _METHODS.get(name, name), _DATA)
+    return "\n".join((TEMPLATES / f"{part}.yaml").read_text(encoding="utf-8") for part in parts)
 
 
 def train(
@@ -23,16 +42,20 @@ def train(
         typer.Option(metavar="MINUTES", help="Stop with a checkpoint after this long; then --resume.", min=0),
     ] = None,
     template: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="Print a commented plan for a method and exit.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Print a commented plan and exit: supervised, adversarial, or the name of a network.",
+        ),
     ] = None,
 ) -> None:
     """Train a denoiser on your own scans and export it as a model folder."""
     from lowdose.cli.terminal import give_up, refuse, say
 
     if template is not None:
-        if template != TEMPLATE.stem:
-            refuse(f"--template {template}: unknown method; known is {TEMPLATE.stem}")
-        typer.echo(TEMPLATE.read_text(encoding="utf-8"), nl=False)
+        if template not in template_names():
+            refuse(f"--template {template}: unknown; known are {', '.join(template_names())}")
+        typer.echo(template_text(template), nl=False)
         return
     if plan is None or out is None:
         refuse(
@@ -44,7 +67,9 @@ def train(
         from lowdose.training.experiment import train as run
     except ModuleNotFoundError as error:
         refuse(f"training needs {error.name}; install it with: pip install 'lowdose[train]'")
+    from lowdose.training.checkpoint import CheckpointError
     from lowdose.training.export import ParityError
+    from lowdose.training.loop import TrainingError
     from lowdose.training.plan import PlanError, read_plan
 
     seconds = float("inf") if max_minutes is None else 60 * max_minutes
@@ -52,7 +77,7 @@ def train(
         folder = run(read_plan(plan), data, out, resume=resume, max_seconds=seconds, watcher=_watcher())
     except PlanError as error:
         refuse(str(error))
-    except (ParityError, OSError) as error:
+    except (ParityError, TrainingError, CheckpointError, OSError) as error:
         give_up(str(error))
     if folder is None:
         say(f"time is up; go on with: lowdose train {plan} --out {out} --resume")
@@ -62,16 +87,15 @@ def train(
 
 def _watcher() -> Watcher:
     from lowdose.cli.terminal import say, warn
-    from lowdose.training.experiment import Watcher
     from lowdose.training.loop import Progress
+    from lowdose.training.sources import Watcher
 
     def on_progress(progress: Progress) -> None:
         if progress.validation is None and progress.step % 100:
             return
         left = (progress.n_steps - progress.step) * progress.seconds_per_step / 60
-        checked = (
-            "" if progress.validation is None else f", validation {progress.validation:.4f} of the error left"
-        )
+        found = progress.validation
+        checked = "" if found is None else f", validation {found.error:.4f} of the error left"
         say(
             f"step {progress.step}/{progress.n_steps}: loss {progress.loss:.4f}{checked}, "
             f"{progress.seconds_per_step:.2f} s a step, about {left:.0f} min left"

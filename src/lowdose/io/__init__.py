@@ -1,11 +1,11 @@
-"""Everything that knows files: DICOM, NIfTI and zip in, derived series out."""
+"""Everything that knows files: DICOM, NIfTI, TIFF and zip in, derived series out."""
 
 from __future__ import annotations
 
 from lowdose.io.derivation import Derivation
 from lowdose.io.derived import write_derived
 from lowdose.io.header import SIMULATED
-from lowdose.io.origin import DicomOrigin, InputError, NiftiOrigin
+from lowdose.io.origin import DicomOrigin, InputError, NiftiOrigin, TiffOrigin
 from lowdose.io.output import OutputError, Written
 from lowdose.io.survey import Case, Found, LeftAside, open_input
 
@@ -19,6 +19,7 @@ __all__ = [
     "LeftAside",
     "NiftiOrigin",
     "OutputError",
+    "TiffOrigin",
     "Written",
     "open_input",
     "write_derived",

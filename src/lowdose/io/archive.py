@@ -23,6 +23,7 @@ MAX_RATIO = 100
 FREE_SHARE = 0.9
 """Share of the free disk space that an archive may fill."""
 
+_KEPT_ENDINGS = (".nii.gz", ".nii", ".zip", ".tif", ".tiff", ".yaml", ".yml")
 _UNPACK_YOURSELF = "if you trust it, unpack it yourself and give the folder"
 _END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 
@@ -135,7 +136,7 @@ def _unpack(
 ) -> tuple[Path, str]:
     """One entry under a number; of its name only the kind of volume is kept."""
     lower = entry.filename.lower()
-    suffix = next((ending for ending in (".nii.gz", ".nii", ".zip") if lower.endswith(ending)), "")
+    suffix = next((ending for ending in _KEPT_ENDINGS if lower.endswith(ending)), "")
     target = folder / f"{number:06d}{suffix}"
     with content.open(entry) as source, target.open("xb") as out:
         shutil.copyfileobj(source, out, 2**20)

@@ -23,7 +23,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from lowdose import __version__
 from lowdose.io.derivation import IMPLEMENTATION_UID, Derivation, derived_header, element_text, new_uid
 from lowdose.io.nifti import is_nifti_name, write_nifti, write_volume
-from lowdose.io.origin import DicomOrigin, InputError, NiftiOrigin, one_line
+from lowdose.io.origin import DicomOrigin, InputError, NiftiOrigin, TiffOrigin, one_line
 from lowdose.io.output import (
     OutputError,
     Written,
@@ -46,7 +46,8 @@ def write_derived(
 
     Slices are read once, in order, and written as they come, so any length needs the memory of a few slices.
     `on_slice(z)` is called after each. DICOM makes `output` a folder of files (a scan of one slice may be a
-    single file named *.dcm), NIfTI a file, or a folder holding one file. On any failure nothing is left.
+    single file named *.dcm), NIfTI a file, or a folder holding one file, TIFF what its source is. On any
+    failure nothing is left.
 
     InputError if the source cannot be read or must not be derived from; OutputError if the output cannot be
     written or a slice holds values that are no numbers.
@@ -55,6 +56,11 @@ def write_derived(
         return write_nifti(scan, output, on_slice, description=derivation.marker)
     if isinstance(scan.origin, NiftiOrigin):
         return _write_nifti_folder(scan, output, derivation, on_slice)
+    if isinstance(scan.origin, TiffOrigin):
+        _refuse_dicom(output, "TIFF")
+        from lowdose.io.tiff import write_tiff  # tifffile, which DICOM need not wait for
+
+        return write_tiff(scan, output, on_slice)
     if not isinstance(scan.origin, DicomOrigin):
         raise OutputError(
             f"{output} cannot be written: {scan.name} has no files behind it; "
@@ -83,16 +89,20 @@ def _write_nifti_folder(
     scan: Scan, output: Path, derivation: Derivation, on_slice: Callable[[int], None] | None
 ) -> Written:
     """A NIfTI volume in a folder of its own, compressed if its source is."""
-    if output.suffix.lower() in {".dcm", ".dicom", ".ima"}:
-        raise OutputError(
-            f"{output} cannot be written: DICOM cannot be made from NIfTI, which has no patient, study or "
-            "acquisition; name the output *.nii or *.nii.gz"
-        )
+    _refuse_dicom(output, "NIfTI")
     check_output(output, [scan.origin.path])
     name = "volume.nii.gz" if scan.origin.path.name.lower().endswith(".gz") else "volume.nii"
     with whole_folder(output) as folder:
         written = write_volume(scan, folder / name, on_slice, derivation.marker)
     return replace(written, path=output / name)
+
+
+def _refuse_dicom(output: Path, kind: str) -> None:
+    if output.suffix.lower() in {".dcm", ".dicom", ".ima"}:
+        raise OutputError(
+            f"{output} cannot be written: DICOM cannot be made from {kind}, which has no patient, study or "
+            "acquisition; name the output *.nii or *.nii.gz"
+        )
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,20 @@ class NiftiOrigin:
     path: Path
 
 
+@dataclass(frozen=True)
+class TiffOrigin:
+    """The files of a TIFF stack, of which the derived stack keeps everything but the pixels."""
+
+    paths: tuple[Path, ...]
+    """One file, or the file of each slice in the order of z."""
+    sidecar: Path | None
+    """What says the voxel size and the calibration, if the files do not."""
+    folder: bool
+    """True where each slice has a file of its own."""
+    label: str
+    """How messages call it."""
+
+
 def unreadable(label: str, error: OSError) -> InputError:
     """What the operating system says about reading a file, as a sentence."""
     told = error.strerror or one_line(str(error), 80)

@@ -18,6 +18,8 @@ from lowdose.io.stacks import Stack, scan_of, split_series
 from lowdose.scan import Scan
 
 _IGNORED_FOLDERS = ("__MACOSX",)
+_TIFF_ENDINGS = {".tif", ".tiff"}
+_SIDECAR_ENDINGS = {".yaml", ".yml"}
 _IGNORED_FILES = ("DICOMDIR",)
 
 
@@ -49,7 +51,7 @@ class Found:
 
 @contextmanager
 def open_input(path: Path, *, own: bool = False) -> Iterator[Found]:
-    """The CT stacks of a DICOM folder (nested, mixed), one DICOM file, a zip or a NIfTI volume.
+    """The CT stacks of a DICOM folder (nested, mixed), one DICOM file, a zip, a NIfTI volume or TIFF stacks.
 
     `own` lets our own derived series in, which are left aside otherwise, because nothing should be denoised
     twice. Only headers are read; slices are read when they are asked for, which needs the input to be open.
@@ -61,7 +63,7 @@ def open_input(path: Path, *, own: bool = False) -> Iterator[Found]:
     except OSError as error:  # a name that is too long, a folder on the way that is closed
         raise unreadable(label, error) from None
     if not exists:
-        raise InputError(f"{label} does not exist; give a DICOM folder or file, a zip or a NIfTI volume")
+        raise InputError(f"{label} does not exist; give a DICOM folder or file, a zip, NIfTI or TIFF")
     if path.is_dir():
         survey = _Survey(own)
         survey.add(_files_below(path, survey))
@@ -74,8 +76,11 @@ def open_input(path: Path, *, own: bool = False) -> Iterator[Found]:
             survey.add((file, name) for file, name in files if not _is_ignored(name[len(str(path)) :]))
             yield survey.found(label)
     else:
-        survey = _Survey(own)
+        survey = _Survey(own, alone=True)
+        beside = (path.with_suffix(ending) for ending in _SIDECAR_ENDINGS)
         survey.add([(path, str(path))])
+        if survey.tiffs:
+            survey.add((one, str(one)) for one in (*beside, path.parent / "scan.yaml") if one.is_file())
         yield survey.found(label)
 
 
@@ -84,11 +89,17 @@ class _Survey:
     """What has been seen of an input so far."""
 
     own: bool
+    alone: bool = False
+    """True for a file that was given by itself."""
     headers: dict[str, list[SliceHeader]] = field(default_factory=dict)
     """By series UID."""
     faults: dict[str, list[tuple[str, FaultySlice]]] = field(default_factory=dict)
     """By series UID, or by folder where a file does not tell its series: label and fault."""
     volumes: list[tuple[Path, str]] = field(default_factory=list)
+    tiffs: dict[str, Path] = field(default_factory=dict)
+    """By label."""
+    sidecars: dict[str, Path] = field(default_factory=dict)
+    """YAML files by label: what TIFF cannot say."""
     aside: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """First label and number of files, by folder and reason."""
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -104,6 +115,12 @@ class _Survey:
         for path, label in files:
             if path.name.lower().endswith((".nii", ".nii.gz")):
                 self.volumes.append((path, label))
+                continue
+            if path.suffix.lower() in _TIFF_ENDINGS:
+                self.tiffs[label] = path
+                continue
+            if path.suffix.lower() in _SIDECAR_ENDINGS:
+                self.sidecars[label] = path
                 continue
             try:
                 header = read_slice_header(path, label, self.pool, own=self.own)
@@ -132,10 +149,21 @@ class _Survey:
                 self.leave_aside(name, "a NIfTI volume beside DICOM files: give it by itself")
             else:
                 cases.append((name, _volume_case(path, name), None))
+        if cases:
+            for name in self.tiffs:
+                self.leave_aside(name, "a TIFF image beside DICOM files or volumes: give it by itself")
+        elif self.tiffs:
+            cases = [
+                (name, case, None) for name, case in _tiff_cases(self.tiffs, self.sidecars, alone=self.alone)
+            ]
+        if not self.tiffs:
+            for name in self.sidecars:
+                self.leave_aside(name, "not a DICOM file (no mark DICM at byte 128)")
         left_aside = tuple(self._left_aside())
         if not cases:
             raise InputError(
-                f"{label} holds no CT series{_summary(self.counts)}; give classic CT slices or NIfTI"
+                f"{label} holds no CT series{_summary(self.counts)}; "
+                "give classic CT slices, NIfTI or TIFF stacks"
             )
         cases.sort(key=lambda item: item[0])
         return Found(_named_apart([(case, number) for _, case, number in cases]), left_aside)
@@ -253,6 +281,41 @@ def _volume_case(path: Path, label: str) -> Case:
         return Case(name, one_line(label), replace(read_nifti(path), name=name), None)
     except InputError as error:
         return Case(name, one_line(label), None, str(error).replace(str(path), one_line(label)))
+
+
+def _tiff_cases(
+    tiffs: dict[str, Path], sidecars: dict[str, Path], *, alone: bool
+) -> Iterator[tuple[str, Case]]:
+    """The cases of TIFF files by label: files of several pages, and folders with a file for each slice."""
+    # Imported here because only those who have TIFF need to wait for its reader.
+    from lowdose.io.tiff_header import n_slices, stacks_of
+
+    folders: dict[str, list[str]] = {}
+    for label, path in tiffs.items():
+        if alone or n_slices(path) != 1:
+            yield label, _tiff_case([path], label, sidecars, folder=False)
+        else:
+            folders.setdefault(str(Path(label).parent), []).append(label)
+    for folder, labels in folders.items():
+        for stack in stacks_of([Path(label).name for label in labels]):
+            paths = [tiffs[labels[index]] for index in stack.order]
+            case = _tiff_case(paths, folder, sidecars, folder=True)
+            if case.scan is not None and stack.n_missing:
+                gap = f"The numbers of its files leave out {stack.n_missing}: are slices missing?"
+                case = replace(case, scan=replace(case.scan, notes=(*case.scan.notes, gap)))
+            yield labels[stack.order[0]], case
+
+
+def _tiff_case(paths: list[Path], label: str, sidecars: dict[str, Path], *, folder: bool) -> Case:
+    from lowdose.io.tiff import read_tiff, sidecar_names
+
+    name = one_line(Path(label).name if folder else Path(label).stem, 120)
+    told, source = (sidecars.get(one) for one in sidecar_names(label, folder=folder)), one_line(label)
+    sidecar = next((path for path in told if path is not None), None)
+    try:
+        return Case(name, source, read_tiff(tuple(paths), source, sidecar, folder=folder), None)
+    except InputError as error:
+        return Case(name, source, None, str(error))
 
 
 def _name(description: str, labels: list[str]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lowdose.provenance import sha256_of_file
 from lowdose.scan import Scan
@@ -44,6 +44,9 @@ class HuScaling:
         hu = values * np.float32(self.scale)
         hu += np.float32(self.offset)
         return hu
+
+
+Width = Annotated[int, Field(ge=0)]
 
 
 class _Strict(BaseModel):
@@ -84,10 +87,20 @@ class ModelCard(_Strict):
     scale_hu: float
     trained_range_hu: tuple[float, float]
     """Pixels outside are passed through unchanged."""
-    multiple: int = 1
-    """Rows and columns must be a multiple of it; slices are padded and cropped."""
-    dose_gain: float
-    """The output is the scan at this many times its dose."""
+    dimensions: Literal[2, 3] = 2
+    """With 2 the network sees `(b, 1 + 2 context, y, x)`, with 3 `(b, 1, z, y, x)`."""
+    context: Annotated[int, Field(ge=0)] = 0
+    """Neighbouring slices that it is shown on either side."""
+    levels: Annotated[int, Field(ge=1)] = 1
+    """Images that it gives, each denoised more than the one before; the last is its result."""
+    multiple: Annotated[int, Field(ge=1)] = 1
+    """The lengths of the axes it looks along must be multiples of it; images are padded and cropped."""
+    halo: tuple[Width, Width, Width] = (0, 0, 0)
+    """With three dimensions: voxels along z, y, x beyond a tile that its values depend on."""
+    bytes_per_voxel: Annotated[int, Field(gt=0)] = 800
+    """With three dimensions: the memory that it takes to compute, for each voxel that it is shown."""
+    dose_gain: float | None
+    """The output is the scan at this many times its dose; None where its makers do not say."""
     dose_range: str
     kernels: str
     slice_thickness_mm: str
@@ -100,8 +113,14 @@ class ModelCard(_Strict):
     metrics: tuple[Metric, ...]
     known_limits: tuple[str, ...]
     onnx_sha256: str
-    weights_sha256: str
+    weights_sha256: str | None = None
+    """Of the weights for training on; None for a network that came as ONNX."""
     licence: str = "Apache-2.0"
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        check_consistent(self)
+        return self
 
     @property
     def scaling(self) -> HuScaling:
@@ -129,6 +148,28 @@ class ModelCard(_Strict):
     def digest(self) -> str:
         """The first twelve digits of the network's SHA-256, to name it in derived images."""
         return self.onnx_sha256[:12]
+
+
+class Shown(Protocol):
+    """What a card says of the images that a network is shown."""
+
+    @property
+    def trained_range_hu(self) -> tuple[float, float]: ...
+    @property
+    def dimensions(self) -> int: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def levels(self) -> int: ...
+
+
+def check_consistent(card: Shown) -> None:
+    """ValueError if what a card says cannot be said of one network."""
+    lowest, highest = card.trained_range_hu
+    if not lowest < highest:
+        raise ValueError(f"trained_range_hu {lowest:g} to {highest:g} holds no values")
+    if card.dimensions == 3 and (card.context or card.levels > 1):
+        raise ValueError("a network of three dimensions has neither context nor levels")
 
 
 def bundled_models() -> dict[str, Path]:

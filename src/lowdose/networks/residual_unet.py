@@ -10,13 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lowdose.networks.network import DenoisingNetwork
 
-class ResidualUnet(nn.Module):
+
+class ResidualUnet(DenoisingNetwork):
     """Three levels at 1/2, 1/4 and 1/8 of the matrix with `width`, 2 and 4 times `width` channels.
 
     Takes and gives scaled HU `(b, 1, y, x)`; y and x must be multiples of 8. At width 32: 0.88 million
     weights and 18.3 GFLOP for 512 x 512.
     """
+
+    multiple = 8
+    reach = 73
 
     def __init__(self, *, width: int = 32, blocks: tuple[int, int, int] = (2, 1, 2)) -> None:
         super().__init__()

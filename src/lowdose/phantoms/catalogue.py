@@ -10,6 +10,7 @@ from lowdose.phantoms.acquisition import Protocol
 from lowdose.phantoms.acr import ACR_464
 from lowdose.phantoms.catphan import CATPHAN_504, CATPHAN_600
 from lowdose.phantoms.layout import Layout
+from lowdose.phantoms.microct_phantom import MICRO_CT
 from lowdose.phantoms.mita import MITA, mita_layout
 from lowdose.phantoms.mouse import mouse
 from lowdose.phantoms.phantom import Phantom
@@ -88,6 +89,8 @@ _ENTRIES = (
     Entry("mouse", "a mouse from neck to hip; seeds 1 to 38 are the published study's number of animals",
           lambda seed, _contrast: mouse(seed), _BENCH, VolumeGrid((256, 256, 256), (0.14, 0.14, 0.14)),
           varies=True),
+    Entry(MICRO_CT.name, "28 mm for micro-CT: rods of eight materials, a uniform part, bars",
+          _fixed(twin(MICRO_CT)), _BENCH, VolumeGrid((96, 256, 256), (0.14, 0.14, 0.14))),
     Entry("thorax", "an adult chest with nodules",
           lambda seed, contrast: thorax(seed, 0.0 if contrast is None else contrast), _CLINICAL,
           _body_grid(64, 2.5, 400.0), varies=True, enhances=True),

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import inspect
+import os
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
+from torch import nn
 
-from lowdose.io import InputError, open_input
-from lowdose.models.card import HuScaling, TrainingData
+from lowdose.losses import PIXEL_LOSSES
+from lowdose.models.card import HuScaling
 from lowdose.networks import NETWORKS
-from lowdose.training.dataset import PairSampler, PreparedScan, cache_folder, prepare
+from lowdose.networks.critics import CRITICS
+from lowdose.networks.network import DenoisingNetwork
+from lowdose.training.adversarial import Adversarial, Critic
+from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.export import export_model
-from lowdose.training.loop import CHECKPOINT, Progress, fit
-from lowdose.training.plan import PlanError, Source, TrainingPlan
-from lowdose.training.supervised import Batch, Supervised
-
-VALIDATION_BATCHES = 12
-
-
-@dataclass
-class Watcher:
-    """Whom a run tells what it does; every field may be left as it is."""
-
-    on_scan: Callable[[str, int, int], None] = field(default=lambda _name, _index, _n: None)
-    on_left_out: Callable[[str], None] = field(default=lambda _sentence: None)
-    on_progress: Callable[[Progress], None] = field(default=lambda _progress: None)
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """All scans of a plan, split by patient."""
-
-    training: tuple[PreparedScan, ...]
-    validation: tuple[PreparedScan, ...]
-    described: tuple[TrainingData, ...]
+from lowdose.training.initial_weights import start_from
+from lowdose.training.loop import Method, fit
+from lowdose.training.objective import Objective
+from lowdose.training.perceptual import feature_distance_of
+from lowdose.training.plan import PlanError, TrainingPlan
+from lowdose.training.sampling import PairSampler, PatchShape
+from lowdose.training.sources import Watcher, prepare_data
+from lowdose.training.supervised import Supervised
+from lowdose.training.validation import validation_batches, validation_of
 
 
 def train(
@@ -53,133 +43,123 @@ def train(
     """Train the model of `plan` on scans below `root` and export it to `folder/NAME`; return that folder.
 
     None if `max_seconds` ran out first: the same call with `resume` goes on from the checkpoint in `folder`.
-    PlanError if the plan does not fit the data, or if `folder` holds a run and `resume` is not given.
+    PlanError if the plan does not fit the data, or if `folder` holds a run and `resume` is not given;
+    TrainingError and CheckpointError as `fit` raises them.
     """
     watcher = watcher or Watcher()
-    if plan.network.name not in NETWORKS:
-        raise PlanError(f"unknown network '{plan.network.name}'; known are {', '.join(NETWORKS)}")
     if (folder / CHECKPOINT).exists() and not resume:
         raise PlanError(f"{folder}: holds a training run; give --resume to go on with it, or another --out")
     if resume and not (folder / CHECKPOINT).exists():
         raise PlanError(f"{folder}: holds no checkpoint to resume; leave out --resume to start anew")
-    folder.mkdir(parents=True, exist_ok=True)
-    data = prepare_sources(plan, root, cache or folder / "cache", watcher)
-    fabric = Fabric(accelerator="auto", devices="auto")
-    fabric.launch()
     torch.manual_seed(plan.schedule.seed)
+    denoiser = network_of(plan)
+    if plan.network.start is not None and not resume:
+        start_from(denoiser, root / plan.network.start)
+    method = method_of(plan, denoiser)
+    folder.mkdir(parents=True, exist_ok=True)
+    fabric = make_fabric()
+    data = prepare_data(plan, root, cache or folder / "cache", watcher)
+    shape = patch_shape(plan, denoiser)
     try:
-        network = NETWORKS[plan.network.name](**plan.network.sizes)
-    except (TypeError, ValueError, LookupError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise PlanError(f"network.sizes do not fit {plan.network.name}: {reason}; mend them") from None
-    try:
-        sampler = PairSampler(data.training, plan.dose_gain, plan.patch)
-        validation = validation_batches(plan, data.validation)
+        sampler = PairSampler(data.training, plan.dose_gain, shape, **plan.drawing.model_dump())
+        held_back = validation_batches(plan, shape, data.validation)
     except ValueError as error:
         raise PlanError(f"{error}; choose a smaller patch, or leave those scans out") from None
-    trained, step = fit(
+    outcome = fit(
         fabric,
-        Supervised(HuScaling(plan.offset_hu, plan.scale_hu)),
-        network,
-        sampler.batch,
-        validation,
+        method,
+        sampler,
+        validation_of(held_back, denoiser, HuScaling(plan.offset_hu, plan.scale_hu), fabric.device),
         plan.schedule.schedule(),
         folder,
+        architecture=_architecture(plan),
         max_seconds=max_seconds,
-        on_progress=watcher.on_progress,
+        on_progress=watcher.on_progress if fabric.is_global_zero else lambda _progress: None,
     )
-    if step < plan.schedule.n_steps or not fabric.is_global_zero:
+    if outcome.step < plan.schedule.n_steps or not fabric.is_global_zero:
         return None
     pixels = [size for scan in data.training for size in scan.spacing[1:]]
     return export_model(
-        trained.cpu(),
+        outcome.denoiser.cpu(),
         plan,
         data.described,
-        step,
+        outcome.selected_step,
         folder / plan.name,
         pixel_size_mm=(min(pixels), max(pixels)),
     )
 
 
-def prepare_sources(plan: TrainingPlan, root: Path, cache: Path, watcher: Watcher) -> PreparedData:
-    """Read and prepare every scan of the plan; scans that cannot be used are left out, each with a
-    sentence.
-    """
-    training: list[PreparedScan] = []
-    validation: list[PreparedScan] = []
-    described: list[TrainingData] = []
-    for source in plan.sources:
-        patients = _patients(source, root)
-        kept: dict[str, list[PreparedScan]] = {"training": [], "validation": []}
-        for index, (patient, path) in enumerate(patients):
-            watcher.on_scan(f"{source.name} {patient}", index, len(patients))
-            held_back = source.split == "validation" or patient in source.validation_patients
-            kept["validation" if held_back else "training"] += _prepared(
-                path, cache, patient, source.weight / len(patients), plan.schedule.seed, watcher
-            )
-        training += kept["training"]
-        validation += kept["validation"]
-        described += [_described(source, use, scans) for use, scans in kept.items() if scans]
-    shared = {scan.patient for scan in training} & {scan.patient for scan in validation}
-    if shared:
-        raise PlanError(f"patients in both splits: {', '.join(sorted(shared))}; give each one split")
-    if not training:
-        raise PlanError(f"no scan below {root} can be trained on; see the reasons above")
-    return PreparedData(tuple(training), tuple(validation), tuple(described))
+def network_of(plan: TrainingPlan) -> DenoisingNetwork:
+    """The untrained network of a plan; PlanError if there is none of that name, or its sizes do not fit."""
+    name, sizes = plan.network.name, plan.network.sizes
+    if name not in NETWORKS:
+        raise PlanError(f"unknown network '{name}'; known are {', '.join(NETWORKS)}")
+    network: DenoisingNetwork = _made(NETWORKS[name], sizes, f"network.sizes do not fit {name}")
+    n_z, n_y, n_x = plan.patch
+    lengths = plan.patch if network.dimensions == 3 else (n_y, n_x)
+    if network.dimensions == 2 and n_z != 1:
+        raise PlanError(f"patch: {name} sees single slices, not {n_z}; give its side alone")
+    if network.dimensions == 3 and n_z == 1:
+        raise PlanError(f"patch: {name} sees volumes; give its lengths along z, y, x, as in [32, 64, 64]")
+    if any(n % network.multiple for n in lengths):
+        raise PlanError(f"patch: {name} needs multiples of {network.multiple}, not {list(lengths)}")
+    return network
 
 
-def validation_batches(plan: TrainingPlan, scans: tuple[PreparedScan, ...]) -> list[Batch]:
-    """The same few batches at every validation, of the scans as they are and a fixed dose step."""
-    if not scans:
-        return []
-    sampler = PairSampler(
-        scans, plan.dose_gain, plan.patch, lowest_target_dose=1.0, averaged=0.0, kernels=0.0
-    )
-    generator = np.random.default_rng([plan.schedule.seed, len(scans)])
-    return [sampler.batch(plan.schedule.batch_size, generator) for _ in range(VALIDATION_BATCHES)]
+def method_of(plan: TrainingPlan, denoiser: DenoisingNetwork) -> Method:
+    """The training method of a plan; PlanError for unknown losses, features or critics."""
+    unknown = sorted(set(plan.losses) - set(PIXEL_LOSSES))
+    if unknown:
+        raise PlanError(f"losses: unknown are {', '.join(unknown)}; known are {', '.join(PIXEL_LOSSES)}")
+    scaling = HuScaling(plan.offset_hu, plan.scale_hu)
+    perceptual = None
+    if plan.perceptual is not None:
+        perceptual = feature_distance_of(plan.perceptual.features, scaling)
+    weight = 0.0 if plan.perceptual is None else plan.perceptual.weight
+    objective = Objective(plan.losses, perceptual, weight)
+    if plan.adversarial is None:
+        return Supervised(denoiser, scaling, objective)
+    choice = plan.adversarial
+    settings = choice.model_dump(exclude={"critics"})
+    critics = [Critic(_critic(one.name, one.sizes, plan), one.shown, one.weight) for one in choice.critics]
+    return Adversarial(denoiser, scaling, objective, critics, **settings)
 
 
-def _patients(source: Source, root: Path) -> list[tuple[str, Path]]:
-    path = root / source.path
-    if not path.exists():
-        raise PlanError(f"{path}: the source '{source.name}' is not there; mend its path or --data")
-    if source.patients == "one":
-        return [(source.name, path)]
-    if not path.is_dir():
-        raise PlanError(f"{path}: is no folder of patients; mend the source '{source.name}'")
-    found = [(folder.name, folder) for folder in sorted(path.iterdir()) if folder.is_dir()]
-    missing = set(source.validation_patients) - {patient for patient, _ in found}
-    if missing:
-        raise PlanError(f"{path}: holds no patient {', '.join(sorted(missing))}; mend validation_patients")
-    return found
+def _critic(name: str, sizes: dict[str, Any], plan: TrainingPlan) -> nn.Module:
+    if name not in CRITICS:
+        raise PlanError(f"unknown critic '{name}'; known are {', '.join(CRITICS)}")
+    n_z, n_y, _ = plan.patch
+    known = inspect.signature(CRITICS[name]).parameters
+    implied = {key: n for key, n in (("patch", n_y), ("depth", n_z)) if key in known and n > 1}
+    critic: nn.Module = _made(CRITICS[name], implied | sizes, f"adversarial.critics: sizes do not fit {name}")
+    return critic
 
 
-def _prepared(
-    path: Path, cache: Path, patient: str, weight: float, seed: int, watcher: Watcher
-) -> list[PreparedScan]:
-    prepared = []
+def _made(architecture: Any, sizes: dict[str, Any], complaint: str) -> Any:
     try:
-        with open_input(path) as found:
-            for case in found.cases:
-                if case.scan is None:
-                    watcher.on_left_out(str(case.error))
-                    continue
-                where = cache_folder(cache, str(path), case.scan)
-                try:
-                    prepared.append(prepare(case.scan, where, patient=patient, weight=weight, seed=seed))
-                except (ValueError, InputError) as error:
-                    watcher.on_left_out(str(error))
-    except InputError as error:
-        watcher.on_left_out(str(error))
-    return prepared
+        return architecture(**sizes)
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        raise PlanError(f"{complaint}: {str(error).splitlines()[0]}; mend them") from None
 
 
-def _described(source: Source, use: str, scans: list[PreparedScan]) -> TrainingData:
-    return TrainingData(
-        name=source.name,
-        use=use,
-        patients=len({scan.patient for scan in scans}),
-        slices=sum(len(scan.hu) for scan in scans),
-        licence=source.licence,
-        citation=source.citation,
-    )
+def patch_shape(plan: TrainingPlan, network: DenoisingNetwork) -> PatchShape:
+    """What the network of a plan is shown of a scan at once."""
+    n_z, n_y, n_x = plan.patch
+    return PatchShape(n_y, n_x, n_z, network.context, volume=network.dimensions == 3)
+
+
+def _architecture(plan: TrainingPlan) -> dict[str, Any]:
+    """What must be the same for a checkpoint to fit."""
+    critics = [] if plan.adversarial is None else [one.model_dump() for one in plan.adversarial.critics]
+    return {"network": plan.network.name, "sizes": plan.network.sizes, "critics": critics}
+
+
+def make_fabric() -> Fabric:
+    """One process, or those that torchrun started."""
+    n_here, n_processes = (int(os.environ.get(key, "1")) for key in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    if n_processes == 1:
+        fabric = Fabric(accelerator="auto", devices=1)
+    else:
+        fabric = Fabric(accelerator="auto", devices=n_here, num_nodes=n_processes // n_here, strategy="ddp")
+    fabric.launch()
+    return fabric

@@ -10,20 +10,20 @@ import numpy as np
 import onnx
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from lowdose.models.card import CARD, ONNX, WEIGHTS, Metric, ModelCard, TrainingData
 from lowdose.models.runtime import OpenVinoNetwork
+from lowdose.networks.network import DenoisingNetwork
 from lowdose.provenance import sha256_of_file, written_whole
 from lowdose.training.plan import TrainingPlan
 
 PARITY_HU = 0.01
 """The largest difference allowed between PyTorch and the exported network, on noise of 50 HU."""
 
-_MULTIPLE = 8
-
-TRAINED_RANGE_HU = (-1200.0, 3071.0)
-"""What 12 bits hold, and the noise of air below it."""
+_BYTES_PER_ACTIVATION = 4
+_ACTIVATIONS_HELD = 1.5
+"""Of the largest number of activations that one layer takes and gives, what the inference engine holds."""
 
 
 class ParityError(Exception):
@@ -31,7 +31,7 @@ class ParityError(Exception):
 
 
 def export_model(
-    network: nn.Module,
+    network: DenoisingNetwork,
     plan: TrainingPlan,
     data: Sequence[TrainingData],
     step: int,
@@ -45,14 +45,13 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # a folder with a card is one that was checked
     network = network.eval()
-    with written_whole(folder / ONNX) as temporary:
-        _write_onnx(network, temporary)
+    write_onnx(network, folder / ONNX)
     with written_whole(folder / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
     difference = parity(network, folder / ONNX, plan.scale_hu)
     if not difference <= PARITY_HU:
         raise ParityError(f"{folder}: the exported network is up to {difference:.3g} HU from the trained one")
-    card = _card(plan, data, step, folder).model_copy(
+    card = _card(network, plan, data, step, folder).model_copy(
         update={"metrics": tuple(metrics), "pixel_size_mm": pixel_size_mm}
     )
     with written_whole(folder / CARD) as temporary:
@@ -60,14 +59,15 @@ def export_model(
     return folder
 
 
-def parity(network: nn.Module, onnx_file: Path, scale_hu: float) -> float:
+def parity(network: DenoisingNetwork, onnx_file: Path, scale_hu: float) -> float:
     """Largest difference in HU between PyTorch and OpenVINO on random images of two odd sizes; NaN if
     either gives one.
     """
     exported = OpenVinoNetwork(onnx_file)
     generator = np.random.default_rng(0)
     differences = []
-    for shape in ((1, 1, 64, 64), (1, 1, 136, 88)):
+    for multiples in ((2, 3, 4), (3, 5, 3)):
+        shape = _example_shape(network, multiples)
         image = (generator.standard_normal(shape) * 50 / scale_hu).astype(np.float32)
         with torch.no_grad():
             expected = network(torch.from_numpy(image)).numpy()
@@ -75,26 +75,56 @@ def parity(network: nn.Module, onnx_file: Path, scale_hu: float) -> float:
     return float(np.max(differences))
 
 
-def _write_onnx(network: nn.Module, path: Path) -> None:
-    example = torch.zeros(1, 1, 64, 64)
-    with warnings.catch_warnings():
+def _example_shape(network: DenoisingNetwork, multiples: tuple[int, int, int]) -> tuple[int, ...]:
+    """Of a small image: about 16 voxels along an axis, times `multiples`, as the network takes it."""
+    step = max(1, 16 // network.multiple) * network.multiple
+    z, y, x = (step * n for n in multiples)
+    return (1, 1, z, y, x) if network.dimensions == 3 else (1, 1 + 2 * network.context, y, x)
+
+
+def write_onnx(network: DenoisingNetwork, path: Path) -> None:
+    """The network for images of every size, whole or not at all."""
+    axes = {0: "b", 2: "z", 3: "y", 4: "x"} if network.dimensions == 3 else {0: "b", 2: "y", 3: "x"}
+    with written_whole(path) as temporary, warnings.catch_warnings():
         # The exporter of traced graphs warns of its own future; the exported file is checked against PyTorch.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         torch.onnx.export(
             network,
-            (example,),
-            str(path),
+            (torch.zeros(_example_shape(network, (2, 3, 4))),),
+            str(temporary),
             dynamo=False,
             opset_version=17,
             input_names=["scaled_hu"],
             output_names=["denoised"],
-            dynamic_axes={"scaled_hu": {0: "b", 2: "y", 3: "x"}, "denoised": {0: "b", 2: "y", 3: "x"}},
+            dynamic_axes={"scaled_hu": axes, "denoised": axes},
         )
-    onnx.checker.check_model(str(path))
+        onnx.checker.check_model(str(temporary))
 
 
-def _card(plan: TrainingPlan, data: Sequence[TrainingData], step: int, folder: Path) -> ModelCard:
+def bytes_per_voxel(network: DenoisingNetwork) -> int:
+    """The memory that inference takes for each voxel it is shown, from the largest layer."""
+    largest = 0
+
+    def look(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, output.numel() + sum(one.numel() for one in inputs))
+
+    hooks = [one.register_forward_hook(look) for one in network.modules() if not list(one.children())]
+    example = torch.zeros(_example_shape(network, (2, 2, 2)))
+    with torch.no_grad():
+        network(example)
+    for hook in hooks:
+        hook.remove()
+    return round(_ACTIVATIONS_HELD * _BYTES_PER_ACTIVATION * largest / example.numel()) + 1
+
+
+def _card(
+    network: DenoisingNetwork, plan: TrainingPlan, data: Sequence[TrainingData], step: int, folder: Path
+) -> ModelCard:
+    own_targets = plan.manifest is None
     gain = plan.dose_gain
+    halo = network.reach if network.dimensions == 3 else 0
     return ModelCard(
         name=plan.name,
         version=plan.version,
@@ -103,21 +133,54 @@ def _card(plan: TrainingPlan, data: Sequence[TrainingData], step: int, folder: P
         sizes=dict(plan.network.sizes),
         offset_hu=plan.offset_hu,
         scale_hu=plan.scale_hu,
-        trained_range_hu=TRAINED_RANGE_HU,
-        multiple=_MULTIPLE,
+        trained_range_hu=plan.trained_range_hu,
+        dimensions=3 if network.dimensions == 3 else 2,
+        context=network.context,
+        levels=network.levels,
+        multiple=network.multiple,
+        halo=(halo, halo, halo),
+        bytes_per_voxel=bytes_per_voxel(network),
         dose_gain=gain,
-        dose_range=f"inputs at 1/{gain:g} of 30 to 100 % of the training scans' own dose",
-        kernels="the kernels of the training scans, smoothed by up to 1.1 px or sharpened at random",
-        slice_thickness_mm="that of the training scans, and means of two neighbours",
-        not_trained_on=plan.not_trained_on,
-        training=(
-            f"{step} steps of {plan.schedule.batch_size} patches of {plan.patch} px; the input is the target "
-            f"at 1/{gain:g} of its dose, with its own noise spectrum; the loss is the squared error as a "
-            "share of the noise added"
+        dose_range=(
+            f"inputs at 1/{gain:g} of {100 * plan.drawing.lowest_target_dose:g} to 100 % of the training "
+            "scans' own dose"
+            if own_targets
+            else "as the scans of the manifest were taken"
         ),
+        kernels="the kernels of the training scans"
+        + (", smoothed by up to 1.1 px or sharpened at random" if plan.drawing.kernels else ""),
+        slice_thickness_mm="that of the training scans"
+        + (", and means of two neighbours" if plan.drawing.averaged else ""),
+        not_trained_on=plan.not_trained_on,
+        training=_training(plan, step),
         data=tuple(data),
         metrics=(),
         known_limits=plan.known_limits,
         onnx_sha256=sha256_of_file(folder / ONNX),
         weights_sha256=sha256_of_file(folder / WEIGHTS),
+    )
+
+
+def _training(plan: TrainingPlan, step: int) -> str:
+    """How the network was trained, in one sentence."""
+    patch = " x ".join(str(n) for n in plan.patch if n > 1)
+    terms = [f"{weight:g} x {name}" for name, weight in plan.losses.items()]
+    if plan.perceptual is not None:
+        terms.append(f"{plan.perceptual.weight:g} x distance of features ({plan.perceptual.features})")
+    if plan.adversarial is not None:
+        critics = " and ".join(f"{one.name} on the {one.shown}" for one in plan.adversarial.critics)
+        terms.append(f"critics ({plan.adversarial.kind}: {critics})")
+    pairs = (
+        f"the input is the target at 1/{plan.dose_gain:g} of its dose, with its own noise spectrum"
+        if plan.manifest is None
+        else "pairs, or scans with their own noise added, as the manifest says"
+    )
+    chosen = {
+        "error": "those with the least validation error",
+        "ssim": "those with the highest validation SSIM",
+        "last": "the last",
+    }[plan.schedule.selection]
+    return (
+        f"{step} steps of {plan.schedule.batch_size} patches of {patch} voxels; {pairs}; the loss is "
+        f"{' + '.join(terms)}; averaged weights, {chosen}"
     )

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from lowdose.losses import share_of_noise_left
 from lowdose.models.card import HuScaling
+from lowdose.networks.network import DenoisingNetwork
+from lowdose.training.batches import Batch
+from lowdose.training.loop import Descend, Trained, Turn
+from lowdose.training.objective import Objective
 
-Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""`(input, target)`, each `(b, 1, y, x)` in HU."""
+
+class Scaled:
+    """A batch as the network sees it: scaled HU on its device."""
+
+    def __init__(self, batch: Batch, scaling: HuScaling, context: int, device: torch.device) -> None:
+        self.shown, self.target = (torch.from_numpy(scaling.scaled(images)).to(device) for images in batch)
+        self.noisy = self.shown if not context else self.shown[:, context : context + 1]
+        """The slice of the target, without its neighbours."""
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """The step of supervised training: what `fit` minimises for one batch."""
+    """What `fit` does to one network with pairs."""
 
+    denoiser: DenoisingNetwork
     scaling: HuScaling
+    objective: Objective
 
-    def loss(self, network: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Squared error left, as a share of the noise that was added; one for a network that changes
-        nothing.
-        """
-        noisy, target = (torch.from_numpy(self.scaling.scaled(images)).to(device) for images in batch)
-        return share_of_noise_left(network(noisy), noisy, target)
+    @property
+    def trained(self) -> Mapping[str, Trained]:
+        return {"denoiser": Trained(self.denoiser, 1.0)}
+
+    def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
+        """Lower the objective on one batch."""
+        scaled = Scaled(batch, self.scaling, self.denoiser.context, turn.device)
+        loss = self.objective(last_level(self.denoiser(scaled.shown)), scaled.noisy, scaled.target)
+        descend("denoiser", loss)
+        return {"loss": float(loss.detach())}
+
+
+def last_level(images: Tensor) -> Tensor:
+    """The result of a network: the last of its images, `(b, 1, [z,] y, x)`."""
+    return images[:, -1:]
