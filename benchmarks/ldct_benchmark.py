@@ -29,7 +29,7 @@ PROTOCOL = (
     "rounding adds up differently; the peer's own rounding, single against double, is beside it",
     "images: blocks of -1000 to 1500 HU with noise of 30 HU; two of 88 x 72 pixels, for transct one of "
     "512 x 512, for bilateral two of 24 x 20",
-    "bilateral: the peer's layer is built for CUDA only; where it is missing, its network runs with the "
+    "bilateral: the peer's layer builds only beside CUDA; where it is missing, its network runs with the "
     "filter by its definition, voxel by voxel in double precision",
     "denormalisation: the peer's public denoise_numpy less our result in HU, from the same weights",
 )

@@ -1,12 +1,12 @@
 """All benchmarks, one after the other, then one table of what they found beside the targets: `make bench`.
 
-    python benchmarks/run.py [--data FOLDER] [--astra PYTHON] [--table]
+    python benchmarks/run.py [--data FOLDER] [--astra PYTHON] [--ldct PYTHON] [--table]
 
-Without data: throughput, memory, install and physics, under 20 minutes on two cores. `--data` is a folder of
-data sets; `mayo-l143/B30f_3mm/{full,quarter}` in it are the real pairs, and every CT series in it goes
-through identity and dciodvfy. `--astra` is a Python with the ASTRA toolbox for physics. `--table` measures
-nothing and shows what is in `results/`. Either way README.md gets the table. Exit status 1 if a benchmark
-fails; a missed target is only shown.
+Without data: throughput, memory, install, training and physics, under half an hour on two cores. `--data` is
+a folder of data sets; `mayo-l143/B30f_3mm/{full,quarter}` in it are the real pairs, and every CT series in it
+goes through identity and dciodvfy. `--astra` is a Python with the ASTRA toolbox for physics, `--ldct` one
+with ldct-benchmark. `--table` measures nothing and shows what is in `results/`. Either way README.md gets the
+table. Exit status 1 if a benchmark fails; a missed target is only shown.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ORDER = (
 PAIRS = Path("mayo-l143") / "B30f_3mm"
 
 
-def jobs(data: Path | None, astra: str | None = None) -> list[tuple[str, list[str]]]:
+def jobs(data: Path | None, astra: str | None = None, ldct: str | None = None) -> list[tuple[str, list[str]]]:
     """What to run, and with which arguments."""
     chosen: list[tuple[str, list[str]]] = [
         ("throughput", []),
@@ -49,6 +49,8 @@ def jobs(data: Path | None, astra: str | None = None) -> list[tuple[str, list[st
         ("training", []),
         ("physics", ["--astra", astra] if astra else []),
     ]
+    if ldct:
+        chosen.append(("ldct_benchmark", ["--ldct", ldct]))
     if data is None:
         return chosen
     full, low = data / PAIRS / "full", data / PAIRS / "quarter"
@@ -112,9 +114,10 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="real data sets; see above")
     parser.add_argument("--astra", metavar="PYTHON", help="a Python that has the ASTRA toolbox")
+    parser.add_argument("--ldct", metavar="PYTHON", help="a Python that has ldct-benchmark")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
-    failed = [] if arguments.table else run(jobs(arguments.data, arguments.astra))
+    failed = [] if arguments.table else run(jobs(arguments.data, arguments.astra, arguments.ldct))
     found = records()
     print("\n== all results")
     for record in found:

@@ -40,7 +40,7 @@ def supply_operators() -> torch.library.Library | None:
 
 class FilterByDefinition(torch.nn.Module):
     """What `bilateral_filter_layer.BilateralFilter3d` does, voxel by voxel, by its definition: that package
-    is built for CUDA only. Images are (b, 1, x, y, z).
+    builds only beside CUDA. Images are (b, 1, x, y, z).
     """
 
     def __init__(self, x: float, y: float, z: float, value: float, use_gpu: bool) -> None:  # noqa: ARG002

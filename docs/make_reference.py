@@ -131,7 +131,7 @@ def networks_page() -> str:
             sees += ", with `context` their neighbours"
         if network.levels > 1:
             sees += f", in {network.levels} strengths"
-        method = re.search(r"^method: (.*)$", template_text(name), re.MULTILINE)
+        method = re.search(r"^method: (.*)$", template_text(name) or "", re.MULTILINE)
         rows.append(
             [f"`{name}`", what_it_is(architecture), sees, str(network.multiple), sizes(architecture),
              f"{n_learnt(network):,}", method.group(1) if method else ""]

@@ -119,14 +119,18 @@ def evenly(n: int, n_chosen: int) -> tuple[int, ...]:
 
 def real_pair(root: Path, most: int | None) -> tuple[Scan, Scan]:
     """Full and quarter dose of the same slices of one patient, in memory."""
-    scans = []
-    for dose in ("full", "quarter"):
-        with open_input(root / PAIRS / dose) as opened:
-            (scan,) = (case.scan for case in opened.cases if case.scan is not None)
-            aligned = align(scans[0], scan, dose) if scans else scan
-            scans.append(Scan.from_array(aligned.hu, spacing=aligned.spacing, name=dose))
-    full, low = (Scan.from_array(scan.hu[:most], spacing=scan.spacing, name=scan.name) for scan in scans)
-    return full, low
+    with open_input(root / PAIRS / "full") as full_found, open_input(root / PAIRS / "quarter") as low_found:
+        (full,), (low,) = ([case.scan for case in found.cases] for found in (full_found, low_found))
+        if full is None or low is None:
+            raise ValueError(f"{root / PAIRS} holds no pair of usable CT series")
+        aligned = align(full, low, "the quarter dose")
+        return _in_memory(full, most), _in_memory(aligned, most)
+
+
+def _in_memory(scan: Scan, most: int | None) -> Scan:
+    """The first `most` slices."""
+    hu = np.stack([scan.read(z).without_padding() for z in range(min(most or len(scan), len(scan)))])
+    return Scan.from_array(hu, spacing=scan.spacing, name=scan.name)
 
 
 def rod_places(contrast: float) -> list[tuple[float, float]]:

@@ -20,7 +20,17 @@ COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def test_the_commands_are_those_of_the_manual():
-    assert COMMANDS == ["demo", "denoise", "doctor", "evaluate", "methods", "phantom", "simulate", "train"]
+    assert COMMANDS == [
+        "demo",
+        "denoise",
+        "doctor",
+        "evaluate",
+        "manifest",
+        "methods",
+        "phantom",
+        "simulate",
+        "train",
+    ]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], *[[command, "--help"] for command in COMMANDS]])

@@ -11,11 +11,15 @@ from onnx import numpy_helper
 from safetensors.torch import load_file
 from torch import nn
 
-from lowdose.denoising import ModelDenoiser
+from lowdose.denoising import ModelDenoiser, denoise
 from lowdose.models.card import Metric, TrainingData, load_card
 from lowdose.models.runtime import OpenVinoNetwork
+from lowdose.networks.cpce_3d import Cpce3d
+from lowdose.networks.map_nn import MapNn
 from lowdose.networks.residual_unet import ResidualUnet
+from lowdose.networks.unet_3d import Unet3d
 from lowdose.provenance import sha256_of_file
+from lowdose.scan import Scan
 from lowdose.training import export
 from lowdose.training.export import PARITY_HU, ParityError, export_model, parity
 from lowdose.training.plan import TrainingPlan
@@ -137,3 +141,32 @@ def test_values_that_are_no_numbers_are_no_parity(tmp_path):
     with pytest.raises(ParityError):
         export_model(broken, PLAN, DATA, 7, tmp_path / "tiny")
     assert not (tmp_path / "tiny" / "card.json").exists()
+
+
+def test_a_network_of_volumes_says_how_far_it_sees(tmp_path):
+    """Tiles with that halo fit together, whatever their size."""
+    torch.manual_seed(0)
+    made = Unet3d(width=4, n_levels=2)
+    nn.init.normal_(made.head.weight, std=0.3)
+    choice = {"network": {"name": "unet-3d", "sizes": {"width": 4, "n_levels": 2}}, "patch": [16, 32, 32]}
+    plan = TrainingPlan.model_validate(PLAN.model_dump() | choice)
+    folder = export_model(made, plan, DATA, 7, tmp_path / "solid")
+    card = load_card(folder)
+    assert (card.dimensions, card.multiple, card.context, card.levels) == (3, 2, 0, 1)
+    assert 2 <= min(card.halo) <= max(card.halo) <= made.reach + 2
+    hu = np.random.default_rng(0).normal(50, 150, (37, 50, 61)).astype(np.float32)
+    scan = Scan.from_array(hu, spacing=(1, 1, 1))
+    whole, tiled = (denoise(scan, ModelDenoiser(folder, memory_mb=memory)).hu for memory in (1500.0, 3.0))
+    assert np.abs(whole - hu).max() > 10
+    assert np.abs(whole - tiled).max() < 0.5
+
+
+def test_levels_and_neighbours_are_on_the_card(tmp_path):
+    made = MapNn(width=4, depth=3)
+    choice = {"network": {"name": "map-nn", "sizes": {"width": 4, "depth": 3}}}
+    plan = TrainingPlan.model_validate(PLAN.model_dump() | choice)
+    assert load_card(export_model(made, plan, DATA, 7, tmp_path / "levels")).levels == 3
+    made = Cpce3d(width=4, n_slices=5)
+    choice = {"network": {"name": "cpce-3d", "sizes": {"width": 4, "n_slices": 5}}}
+    plan = TrainingPlan.model_validate(PLAN.model_dump() | choice)
+    assert load_card(export_model(made, plan, DATA, 7, tmp_path / "neighbours")).context == 2

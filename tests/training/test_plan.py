@@ -40,7 +40,7 @@ def changed(folder: Path, **changes) -> Path:
 
 
 def test_the_template_is_a_plan(tmp_path):
-    plan = read_plan(written(tmp_path, template_text("supervised")))
+    plan = read_plan(written(tmp_path, template_text("supervised") or ""))
     assert (plan.method, plan.name, plan.version) == ("supervised", "my-denoiser", "1")
     assert plan.network.sizes == {"width": 32, "blocks": [2, 1, 2]}
     assert plan.schedule.n_steps == 20000
@@ -49,13 +49,16 @@ def test_the_template_is_a_plan(tmp_path):
     assert plan.sources[2].split_of("patient-4") == "test"
 
 
-def test_every_network_has_a_template():
-    assert set(template_names()) == {"supervised", "adversarial", *NETWORKS}
+def test_a_network_without_a_template_of_its_own_has_the_plainest(tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "brand-new", NETWORKS["cnn-10"])
+    plan = read_plan(written(tmp_path, template_text("brand-new") or ""))
+    assert (plan.network.name, plan.network.sizes) == ("brand-new", {})
+    assert template_text("magic") is None
 
 
-@pytest.mark.parametrize("name", template_names())
+@pytest.mark.parametrize("name", sorted({*template_names(), *NETWORKS}))
 def test_every_template_is_a_plan_whose_network_and_method_can_be_made(tmp_path, name):
-    plan = read_plan(written(tmp_path, template_text(name)))
+    plan = read_plan(written(tmp_path, template_text(name) or ""))
     if name in NETWORKS:
         assert plan.network.name == name
     # The smallest of each: what is tested here is that names and sizes fit.

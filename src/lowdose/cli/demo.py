@@ -137,7 +137,7 @@ def model_facts(card: ModelCard) -> Facts:
     rows = [
         ("Model", f"{card.name} {card.version}, network {card.digest}"),
         ("In short", card.summary),
-        ("Dose gain", f"{card.dose_gain:g}"),
+        ("Dose gain", "not stated" if card.dose_gain is None else f"{card.dose_gain:g}"),
         (
             "Trained on",
             "; ".join(f"{item.name} ({item.licence})" for item in card.data if item.use == "training"),

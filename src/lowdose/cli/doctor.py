@@ -83,18 +83,19 @@ def _models() -> tuple[dict[str, str], dict[str, str]]:
     from lowdose.models.card import ModelError, bundled_models
 
     models, problems = {}, {}
-    image = np.zeros((1, 1, 512, 512), np.float32)
     for name, folder in bundled_models().items():
         try:
             denoiser = ModelDenoiser(folder)
         except ModelError as error:
             problems[name] = str(error)
             continue
+        n_slices, n_times = (16, 1) if denoiser.card.dimensions == 3 else (1, 5)
+        image = np.zeros((1, n_slices + 2 * denoiser.context, 512, 512), np.float32)
         denoiser(image)
         started = time.perf_counter()
-        for _ in range(5):
+        for _ in range(n_times):
             denoiser(image)
-        pace = 5 / (time.perf_counter() - started)
+        pace = n_times * n_slices / (time.perf_counter() - started)
         models[name] = (
             f"{denoiser.card.version}, network {denoiser.card.digest}, {pace:.1f} slices/s of 512 x 512"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +28,31 @@ def template_names() -> list[str]:
     return [*_METHODS, *(name for name in networks if name not in (_MODEL, _DATA))]
 
 
-def template_text(name: str) -> str:
-    """A commented plan for a network or a method in `template_names`."""
-    parts = (_MODEL, _METHODS.get(name, name), _DATA)
-    return "\n".join((TEMPLATES / f"{part}.yaml").read_text(encoding="utf-8") for part in parts)
+def template_text(name: str) -> str | None:
+    """A commented plan for a method or a network; None if there is none of that name.
+
+    A network without a file of its own is given the plan of the residual U-Net.
+    """
+    own = _METHODS.get(name, name)
+    if own in template_names():
+        return "\n".join(_part(part) for part in (_MODEL, own, _DATA))
+    if not _is_network(name):
+        return None
+    plain = re.sub(r"^# .*\n", "", _part(_METHODS["supervised"]))
+    plain = re.sub(r"name: [\w-]+\n  sizes: .*", f"name: {name}\n  sizes: {{}} # as published", plain)
+    return "\n".join([_part(_MODEL), plain, _part(_DATA)])
+
+
+def _part(name: str) -> str:
+    return (TEMPLATES / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _is_network(name: str) -> bool:
+    try:
+        from lowdose.networks import NETWORKS
+    except ModuleNotFoundError:
+        return False
+    return name in NETWORKS
 
 
 def train(
@@ -53,9 +76,10 @@ def train(
     from lowdose.cli.terminal import give_up, refuse, say
 
     if template is not None:
-        if template not in template_names():
+        text = template_text(template)
+        if text is None:
             refuse(f"--template {template}: unknown; known are {', '.join(template_names())}")
-        typer.echo(template_text(template), nl=False)
+        typer.echo(text, nl=False)
         return
     if plan is None or out is None:
         refuse(
@@ -79,6 +103,8 @@ def train(
         refuse(str(error))
     except (ParityError, TrainingError, CheckpointError, OSError) as error:
         give_up(str(error))
+    if int(os.environ.get("RANK", "0")) > 0:
+        return  # torchrun started several; the first speaks for all
     if folder is None:
         say(f"time is up; go on with: lowdose train {plan} --out {out} --resume")
     else:

@@ -1,7 +1,7 @@
 """Trainable bilateral filters (Wagner et al. 2022, Med. Phys. 49, 5107).
 
 Three filters one after the other, each with four weights: the standard deviations of its Gaussian along z, y
-and x and over values. The authors' layers are compiled for CUDA and take their window, 5 standard deviations
+and x and over values. The authors' layers build only beside CUDA and take their window, 5 standard deviations
 and at least 5 voxels, from the weights while they are trained; here it is plain arithmetic with windows that
 stay as they are given, so that gradients have no jumps and the exported network is the same.
 """

@@ -1,7 +1,7 @@
 """CNN-10 (Chen et al. 2017, Biomed. Opt. Express 8, 679).
 
-The first convolutional network for low-dose CT: three layers, whatever its name says. As in public code the
-convolutions keep the matrix; nothing is added to the input, so it has to learn the whole image.
+Three layers, whatever its name says. As in ldct-benchmark the convolutions keep the matrix; nothing is
+added to the input, so it has to learn the whole image.
 """
 
 from __future__ import annotations

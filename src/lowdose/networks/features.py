@@ -86,7 +86,7 @@ def with_blocks_masked(
     hidden = (cells < share).to(image.device).repeat_interleave(block, dim=2).repeat_interleave(block, dim=3)
     mask = hidden[..., :n_y, :n_x].to(image.dtype)
     mean = image.mean(dim=(1, 2, 3), keepdim=True)
-    return image + mask * (mean - image), mask
+    return torch.where(mask > 0, mean, image), mask
 
 
 VGG19_STAGES = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512), (512, 512, 512, 512))

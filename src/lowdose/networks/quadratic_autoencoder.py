@@ -1,9 +1,9 @@
 """Q-AE, a quadratic autoencoder (Fan et al. 2020, IEEE Trans. Med. Imaging 39, 2035).
 
 Its neuron is quadratic in its inputs: (w_r x + b_r) (w_g x + b_g) + w_b x^2 + b_b. The paper draws w_g at
-random; the authors' code starts it at zero, since training diverges otherwise, and so do we: at first the
-network is linear between its ReLUs. The authors' last ReLU is left out, as in ldct-benchmark, since scaled HU
-may be negative.
+random, with which ldct-benchmark saw training diverge; the authors' code starts it at zero, and so do we: at
+first the network is linear between its ReLUs. As in ldct-benchmark no ReLU follows the last layer, since
+scaled HU may be negative.
 """
 
 from __future__ import annotations

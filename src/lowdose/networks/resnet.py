@@ -1,7 +1,7 @@
 """A residual network that predicts the noise (Missert et al. 2018, CT Meeting, 399).
 
-The only one of the older denoisers with batch normalisation, so it sees other statistics in training than
-when it is used. Sizes as in ldct-benchmark.
+It has batch normalisation, so it sees other statistics in training than when it is used. Sizes as in
+ldct-benchmark.
 """
 
 from __future__ import annotations

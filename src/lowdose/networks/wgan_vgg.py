@@ -1,7 +1,7 @@
 """The generator of WGAN-VGG (Yang et al. 2018, IEEE Trans. Med. Imaging 37, 1348).
 
-Eight layers without a skip; what is particular to the method is in its losses. The paper ends in a ReLU; as
-in ldct-benchmark it is left out, since scaled HU may be negative.
+Eight layers without a skip; what is particular to the method is in its losses. As in ldct-benchmark no ReLU
+follows the last layer, since scaled HU may be negative.
 """
 
 from __future__ import annotations

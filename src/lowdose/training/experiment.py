@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from lowdose.losses import PIXEL_LOSSES
@@ -28,6 +30,9 @@ from lowdose.training.sampling import PairSampler, PatchShape
 from lowdose.training.sources import Watcher, prepare_data
 from lowdose.training.supervised import Supervised
 from lowdose.training.validation import validation_batches, validation_of
+
+_PATIENCE = timedelta(days=2)
+"""How long processes wait for each other: for all of an archive to be prepared, if need be."""
 
 
 def train(
@@ -58,7 +63,10 @@ def train(
     method = method_of(plan, denoiser)
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric()
-    data = prepare_data(plan, root, cache or folder / "cache", watcher)
+    if not fabric.is_global_zero:
+        watcher = Watcher()
+    with fabric.rank_zero_first():  # the others find what the first has prepared
+        data = prepare_data(plan, root, cache or folder / "cache", watcher)
     shape = patch_shape(plan, denoiser)
     try:
         sampler = PairSampler(data.training, plan.dose_gain, shape, **plan.drawing.model_dump())
@@ -74,19 +82,23 @@ def train(
         folder,
         architecture=_architecture(plan),
         max_seconds=max_seconds,
-        on_progress=watcher.on_progress if fabric.is_global_zero else lambda _progress: None,
+        on_progress=watcher.on_progress,
     )
-    if outcome.step < plan.schedule.n_steps or not fabric.is_global_zero:
+    if outcome.step < plan.schedule.n_steps:
         return None
-    pixels = [size for scan in data.training for size in scan.spacing[1:]]
-    return export_model(
-        outcome.denoiser.cpu(),
-        plan,
-        data.described,
-        outcome.selected_step,
-        folder / plan.name,
-        pixel_size_mm=(min(pixels), max(pixels)),
-    )
+    model = folder / plan.name
+    if fabric.is_global_zero:
+        pixels = [size for scan in data.training for size in scan.spacing[1:]]
+        export_model(
+            outcome.denoiser.cpu(),
+            plan,
+            data.described,
+            outcome.selected_step,
+            model,
+            pixel_size_mm=(min(pixels), max(pixels)),
+        )
+    fabric.barrier()
+    return model
 
 
 def network_of(plan: TrainingPlan) -> DenoisingNetwork:
@@ -160,6 +172,7 @@ def make_fabric() -> Fabric:
     if n_processes == 1:
         fabric = Fabric(accelerator="auto", devices=1)
     else:
-        fabric = Fabric(accelerator="auto", devices=n_here, num_nodes=n_processes // n_here, strategy="ddp")
+        patient = DDPStrategy(timeout=_PATIENCE)
+        fabric = Fabric(accelerator="auto", devices=n_here, num_nodes=n_processes // n_here, strategy=patient)
     fabric.launch()
     return fabric

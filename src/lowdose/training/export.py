@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from lowdose.models.card import CARD, ONNX, WEIGHTS, Metric, ModelCard, TrainingData
+from lowdose.models.card import CARD, ONNX, WEIGHTS, HuScaling, Metric, ModelCard, TrainingData
 from lowdose.models.runtime import OpenVinoNetwork
+from lowdose.models.tiles import narrowest_halo
 from lowdose.networks.network import DenoisingNetwork
 from lowdose.provenance import sha256_of_file, written_whole
 from lowdose.training.plan import TrainingPlan
@@ -24,6 +27,9 @@ PARITY_HU = 0.01
 _BYTES_PER_ACTIVATION = 4
 _ACTIVATIONS_HELD = 1.5
 """Of the largest number of activations that one layer takes and gives, what the inference engine holds."""
+
+_ORGANS_HU = (-1000.0, -100.0, 50.0, 1000.0)
+_NOISE_HU = 100.0
 
 
 class ParityError(Exception):
@@ -119,12 +125,32 @@ def bytes_per_voxel(network: DenoisingNetwork) -> int:
     return round(_ACTIVATIONS_HELD * _BYTES_PER_ACTIVATION * largest / example.numel()) + 1
 
 
+def halo_of(network: DenoisingNetwork, scaling: HuScaling) -> tuple[int, int, int]:
+    """How far along z, y, x what a 3-D network gives depends on its input, to a tenth of a HU.
+
+    Measured on a volume of organs, air and bone in correlated noise of 100 HU, cut in two.
+    """
+    multiple = network.multiple
+    side = 2 * (-(-network.reach // multiple) + 1) * multiple
+    generator = np.random.default_rng(0)
+    organs = gaussian_filter(generator.standard_normal((side,) * 3), 4.0)
+    organs = np.digitize(organs, np.quantile(organs, [0.2, 0.5, 0.9]))
+    noise = gaussian_filter(generator.standard_normal((side,) * 3), 0.7)
+    volume = np.array(_ORGANS_HU)[organs] + _NOISE_HU / noise.std() * noise
+
+    def compute(hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            output = network(torch.from_numpy(scaling.scaled(hu))[None, None])
+        return scaling.unscaled(output[0, 0].numpy())
+
+    return narrowest_halo(compute, volume.astype(np.float32), multiple)
+
+
 def _card(
     network: DenoisingNetwork, plan: TrainingPlan, data: Sequence[TrainingData], step: int, folder: Path
 ) -> ModelCard:
     own_targets = plan.manifest is None
-    gain = plan.dose_gain
-    halo = network.reach if network.dimensions == 3 else 0
+    gain, scaling = plan.dose_gain, HuScaling(plan.offset_hu, plan.scale_hu)
     return ModelCard(
         name=plan.name,
         version=plan.version,
@@ -138,7 +164,7 @@ def _card(
         context=network.context,
         levels=network.levels,
         multiple=network.multiple,
-        halo=(halo, halo, halo),
+        halo=halo_of(network, scaling) if network.dimensions == 3 else (0, 0, 0),
         bytes_per_voxel=bytes_per_voxel(network),
         dose_gain=gain,
         dose_range=(

@@ -261,11 +261,17 @@ class _Run:
         turn = Turn(self.step, generator, part, self.schedule.batch_size, self.fabric.device)
         losses = self.method.step(batch, turn, self._descend)
         if "loss" in losses:
-            self.recent.append(losses["loss"])
+            self.recent.append(self._of_all(losses["loss"]))
             self.averaged.update_parameters(self.trained["denoiser"].module)
         elif not self.recent:
             self.recent.append(math.nan)  # a critic alone learned so far
         self.step += 1
+
+    def _of_all(self, loss: float) -> float:
+        """The mean over all processes."""
+        if self.fabric.world_size == 1:
+            return loss
+        return float(cast(Tensor, self.fabric.all_reduce(torch.tensor(loss), reduce_op="mean")))
 
     def _descend(self, name: str, loss: Tensor) -> None:
         if not torch.isfinite(loss):
