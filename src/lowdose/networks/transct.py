@@ -26,12 +26,19 @@ class TransCt(DenoisingNetwork):
     """Three layers of attention over the low band and three over the high band.
 
     Takes and gives scaled HU `(b, 1, y, x)`; y and x must be multiples of 16. With `tokens="channels"` both
-    must be `matrix`, a multiple of 128. Memory grows with the square of the number of pixels.
+    must be `matrix`, a multiple of 128. `width` is that of the middle layer after each attention; the patches
+    fix all others. Memory grows with the square of the number of pixels.
     """
 
     multiple = _PATCH
 
-    def __init__(self, *, tokens: Literal["positions", "channels"] = "positions", matrix: int = 512) -> None:
+    def __init__(
+        self,
+        *,
+        width: int = 2048,
+        tokens: Literal["positions", "channels"] = "positions",
+        matrix: int = 512,
+    ) -> None:
         super().__init__()
         if tokens not in ("positions", "channels"):
             raise ValueError(f"tokens is {tokens!r}; it must be 'positions' or 'channels'")
@@ -40,13 +47,14 @@ class TransCt(DenoisingNetwork):
         if self.of_channels:
             self.multiple = matrix
             size, memory_size = (matrix // 16) ** 2, (matrix // 32) ** 2
+        widening = width / _CHANNELS
         self.low_quarter = nn.Sequential(_halve(1, 16), _halve(16, 32))
         self.low_eighth = _halve(32, 64)
         self.low_sixteenth = _halve(64, _CHANNELS)
         self.low_tokens = nn.Sequential(_halve(32, 64), _halve(64, 128), _halve(128, _CHANNELS))
-        self.encoder = nn.ModuleList(_Layer(memory_size, None, self.of_channels) for _ in range(3))
+        self.encoder = nn.ModuleList(_Layer(memory_size, None, widening, self.of_channels) for _ in range(3))
         self.high_tokens = nn.Sequential(*(_keep(_CHANNELS) for _ in range(3)))
-        self.decoder = nn.ModuleList(_Layer(size, memory_size, self.of_channels) for _ in range(3))
+        self.decoder = nn.ModuleList(_Layer(size, memory_size, widening, self.of_channels) for _ in range(3))
         self.sixteenth = nn.Sequential(_keep(_CHANNELS), _keep(_CHANNELS))
         self.eighth = nn.Sequential(_keep(64), _keep(64))
 
@@ -84,13 +92,12 @@ class _Layer(nn.Module):
     """Attention of the tokens among themselves, then to the memory where there is one, then a pair of
     layers with a wide middle."""
 
-    def __init__(self, size: int, memory_size: int | None, activated: bool) -> None:
+    def __init__(self, size: int, memory_size: int | None, widening: float, activated: bool) -> None:
         super().__init__()
         self.to_itself = _Attention(size, size)
         self.to_memory = None if memory_size is None else _Attention(size, memory_size)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(size, 8 * size), nn.LeakyReLU(0.2), nn.Linear(8 * size, size)
-        )
+        middle = round(widening * size)
+        self.feed_forward = nn.Sequential(nn.Linear(size, middle), nn.LeakyReLU(0.2), nn.Linear(middle, size))
         if activated:  # ldct-benchmark alone does so
             self.feed_forward.append(nn.LeakyReLU(0.2))
 
