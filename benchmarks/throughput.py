@@ -58,9 +58,10 @@ def whole(folder: Path, output: Path) -> Whole:
 
 def inference(folder: Path) -> float:
     """Seconds a slice of the network alone: the better of one at a time and as many as the program takes."""
-    from lowdose.denoising import N_STREAMS, model_folder
+    from lowdose.denoising import model_folder
     from lowdose.io import open_input
     from lowdose.models.card import load_card
+    from lowdose.models.denoiser import N_STREAMS
     from lowdose.models.runtime import OpenVinoNetwork
 
     model = model_folder(METHOD)

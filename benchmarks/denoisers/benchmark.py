@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -30,8 +31,9 @@ from readme import write_readme
 from scores import Tally, of_pair, of_rods
 from speed import measured as speed_of
 
-from lowdose.denoising import Denoiser, MethodError, ModelDenoiser, SlabDenoiser, denoise, make_denoiser
+from lowdose.denoising import Denoiser, MethodError, SlabDenoiser, denoise, make_denoiser
 from lowdose.models.card import CARD
+from lowdose.models.denoiser import ModelDenoiser
 from lowdose.provenance import package_versions, written_whole
 from lowdose.scan import Scan
 from lowdose.training.loop import TrainingError
@@ -161,13 +163,24 @@ class Bench:
                 patients[case.patient.name] = self._on_patient(name, method, case)
             except MethodError as error:
                 print(f"  {case.patient.name}: {error}", flush=True)
+        return {"patients": patients, "pair": self._on_pair(method), "rods": self._on_rods(method)}
+
+    def _on_pair(self, method: str) -> dict[str, float]:
         full, low = self.pair
-        denoised = denoise(self.rods, denoiser_for(method, self.rods)).hu
-        return {
-            "patients": patients,
-            "pair": of_pair(full, low, denoise(low, denoiser_for(method, low))),
-            "rods": of_rods(denoised, self.rods.spacing[1:]),
-        }
+        try:
+            denoised = denoise(low, denoiser_for(method, low)).hu
+        except MethodError as error:
+            print(f"  real pairs: {error}", flush=True)
+            return {}
+        return of_pair(full, low, Scan.from_array(denoised, spacing=low.spacing, name=method))
+
+    def _on_rods(self, method: str) -> dict[str, float]:
+        try:
+            denoised = denoise(self.rods, denoiser_for(method, self.rods)).hu
+        except MethodError as error:
+            print(f"  rods: {error}", flush=True)
+            return {}
+        return of_rods(denoised, self.rods.spacing[1:])
 
     def _on_patient(self, name: str, method: str, case: Case) -> dict[str, float]:
         denoiser = denoiser_for(method, case.inputs[0])
@@ -304,17 +317,17 @@ def main() -> int:
     arguments = parser.parse_args()
     names = chosen_methods(arguments.only, smoke=arguments.smoke)
     bench = Bench(arguments.data, arguments.work, smoke=arguments.smoke)
+    out = HERE if arguments.only is None and not arguments.smoke else bench.runs / "report"
     failed = False
     for stage in STAGES if arguments.stage is None else (arguments.stage,):
-        if stage == "report":
-            partly = arguments.smoke or arguments.only is not None
-            bench.report(names, bench.runs / "report" if partly else HERE)
-            continue
-        for name in names[:1] if stage == "prepare" else names:
+        for name in names if stage not in ("prepare", "report") else (stage,):
             try:
-                getattr(bench, stage)(name)
-            except (Missing, PlanError, TrainingError, FileNotFoundError) as error:
+                bench.report(names, out) if stage == "report" else getattr(bench, stage)(name)
+            except (Missing, PlanError, TrainingError) as error:
                 print(f"{stage}: {name}: {error}", flush=True)
+                failed = True
+            except Exception:  # one method that fails must not cost the night
+                traceback.print_exc()
                 failed = True
     return int(failed)
 

@@ -90,15 +90,15 @@ def _draw_plots(figure: Any, results: Mapping[str, Any], names: Sequence[str]) -
     error = {name: _over_patients(results, "rmse_left", name) for name in names}
     texture = {name: _over_patients(results, "texture", name) for name in names}
     sharp = {name: _of_rods(results[name], "50") for name in names}
-    _scatter(left, names, texture, error)
-    _scatter(right, names, sharp, error)
+    for axes, x in ((left, texture), (right, sharp)):
+        axes.axhline(0.5, color=MUTED, linewidth=0.9, linestyle="--")
+        _scatter(axes, names, x, error)
     left.set_title("Error and texture", loc="left", fontsize=10.5)
     right.set_title("Error and resolution at low contrast", loc="left", fontsize=10.5)
     left.set_xlabel("mean frequency of the noise over that of the input's")
     right.set_xlabel("f50 of rods of 50 HU in 1/mm")
     for axes in (left, right):
         axes.set_ylabel("RMSE left, as a share of the input's")
-        axes.axhline(0.5, color=MUTED, linewidth=0.9, linestyle="--")
     left.text(0.995, 0.502, "nothing honest gets below", color=MUTED, ha="right", va="bottom",
               transform=left.get_yaxis_transform())  # fmt: skip
     used = {kind_of(name) for name in names}
@@ -142,7 +142,7 @@ def _scatter(
         axes.plot(point.x, point.y, "o", color=colour, markersize=4.5)
     if not points:
         return
-    axes.figure.canvas.draw() if axes.figure.canvas is not None else None
+    axes.get_xlim(), axes.get_ylim()  # which settles them; places in pixels depend on them
     places = axes.transData.transform([(point.x, point.y) for point in points])
     for point, place in zip(points, apart(places), strict=True):
         axes.annotate(

@@ -17,7 +17,8 @@ from measures import Ladder, Sections, Truth
 from numpy.typing import NDArray
 from scans import SPARE_REPEAT, Bench, Mouse, read_volume, write_json, write_volume
 
-from lowdose.denoising import ModelDenoiser, denoise
+from lowdose.denoising import denoise
+from lowdose.models.denoiser import ModelDenoiser
 from lowdose.phantoms.acquisition import PhantomScanner
 from lowdose.phantoms.microct_phantom import MICRO_CT
 from lowdose.phantoms.twins import twin

@@ -155,7 +155,7 @@ def test_a_simulated_dose_may_be_denoised(series, tmp_path):
 
 
 def test_what_is_no_image_is_never_written(series, tmp_path, monkeypatch):
-    monkeypatch.setattr("lowdose.denoising.ModelDenoiser.__call__", lambda self, hu: hu + np.inf)
+    monkeypatch.setattr("lowdose.models.denoiser.ModelDenoiser.__call__", lambda self, hu: hu + np.inf)
     outcome = lowdose("denoise", series, tmp_path / "out", "--json")
     assert outcome.status == 1
     assert "slice 0: ct-default gave values that are not an image" in outcome.error
@@ -166,7 +166,7 @@ def test_too_little_memory_is_one_sentence(series, tmp_path, monkeypatch):
     def exhausted(self, hu):
         raise MemoryError
 
-    monkeypatch.setattr("lowdose.denoising.ModelDenoiser.__call__", exhausted)
+    monkeypatch.setattr("lowdose.models.denoiser.ModelDenoiser.__call__", exhausted)
     outcome = lowdose("denoise", series, tmp_path / "out")
     assert outcome.status == 1
     assert outcome.error == "Chest 3.0: not enough memory"

@@ -7,10 +7,11 @@ import pytest
 
 from lowdose import __version__
 from lowdose.cli.derivations import denoising_derivation, simulation_derivation
-from lowdose.denoising import Identity, ModelDenoiser, make_denoiser
+from lowdose.denoising import Identity, make_denoiser
 from lowdose.filters import FILTERS
 from lowdose.io import SIMULATED
 from lowdose.models.card import bundled_models
+from lowdose.models.denoiser import ModelDenoiser
 from lowdose.provenance import Step
 from lowdose.scan import Scan
 

@@ -145,7 +145,7 @@ def test_a_wrong_import_is_one_sentence_and_leaves_nothing(onnx, tmp_path):
 def test_a_checkpoint_of_ldct_benchmark_becomes_a_model(tmp_path, scaling):
     """Its HU: v = HU + 1024, and v / 4095 or (v - 481.454) / 502.185."""
     torch = pytest.importorskip("torch")
-    from lowdose.denoising import ModelDenoiser
+    from lowdose.models.denoiser import ModelDenoiser
     from lowdose.networks import NETWORKS
 
     torch.manual_seed(0)

@@ -9,8 +9,9 @@ import torch
 import yaml
 from torch import nn
 
-from lowdose.denoising import DenoisingError, MethodError, ModelDenoiser, check_method, denoise, make_denoiser
+from lowdose.denoising import MethodError, check_method, denoise, make_denoiser
 from lowdose.models.card import ModelError, load_card
+from lowdose.models.denoiser import DenoisingError, ModelDenoiser
 from lowdose.models.foreign import import_onnx, load_foreign, read_small_card, small_card
 from lowdose.scan import Scan
 from tests.models.onnx_factory import Channels, SmallVolumeNetwork, write_onnx

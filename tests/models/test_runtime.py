@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from lowdose.denoising import ModelDenoiser
 from lowdose.models.card import bundled_models
+from lowdose.models.denoiser import ModelDenoiser
 from lowdose.models.runtime import device_name
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lowdose.denoising import ModelDenoiser, denoise
+from lowdose.denoising import denoise
 from lowdose.io import open_input
 from lowdose.models.card import load_card
+from lowdose.models.denoiser import ModelDenoiser
 from lowdose.training.experiment import train
 from lowdose.training.loop import Progress
 from lowdose.training.plan import PlanError, TrainingPlan

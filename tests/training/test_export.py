@@ -11,8 +11,9 @@ from onnx import numpy_helper
 from safetensors.torch import load_file
 from torch import nn
 
-from lowdose.denoising import ModelDenoiser, denoise
+from lowdose.denoising import denoise
 from lowdose.models.card import Metric, TrainingData, load_card
+from lowdose.models.denoiser import ModelDenoiser
 from lowdose.models.runtime import OpenVinoNetwork
 from lowdose.networks.cpce_3d import Cpce3d
 from lowdose.networks.map_nn import MapNn

@@ -15,9 +15,10 @@ import typer
 
 from lowdose.cli.terminal import SOME_FAILED, complain, give_up, print_json, refuse, say, warn
 from lowdose.cli.together import written_together
-from lowdose.denoising import DenoisingError, MethodError
+from lowdose.denoising import MethodError
 from lowdose.io import Case, Derivation, InputError, OutputError, open_input, write_derived
 from lowdose.io.output import check_output, explained
+from lowdose.models.denoiser import DenoisingError
 from lowdose.physics.scanner import ScannerError
 from lowdose.provenance import CaseRecord, Run
 from lowdose.scan import Scan, read_ahead

@@ -36,9 +36,9 @@ def demo(
     """Fetch a public chest CT, simulate a quarter of its dose, denoise it, and open a report."""
     from lowdose.cli.cases import check_places
     from lowdose.cli.terminal import console, give_up, say
-    from lowdose.denoising import DenoisingError
     from lowdose.io import InputError, OutputError, open_input
     from lowdose.io.output import explained
+    from lowdose.models.denoiser import DenoisingError
 
     folder = out or _free_folder(Path("lowdose-demo"))
     started = datetime.now(UTC)
@@ -66,8 +66,9 @@ def _run(scan: Scan, folder: Path, started: datetime, *, public: bool) -> None:
     """Simulate, denoise, compare and report: each step reads what the one before has written."""
     from lowdose.cli.derivations import denoising_derivation, simulation_derivation
     from lowdose.cli.terminal import progress
-    from lowdose.denoising import ModelDenoiser, denoise, make_denoiser
+    from lowdose.denoising import denoise, make_denoiser
     from lowdose.io.public_data import CITATION
+    from lowdose.models.denoiser import ModelDenoiser
     from lowdose.physics.dose import simulate
     from lowdose.provenance import CaseRecord, Run
     from lowdose.quality.comparison import evaluate

@@ -45,10 +45,10 @@ def denoise(
         check_method,
         denoise,
         make_denoiser,
-        model_card,
         model_folder,
     )
     from lowdose.models.card import ModelError
+    from lowdose.models.denoiser import model_card
     from lowdose.scan import Scan
 
     chosen = parsed_settings(settings or [])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lowdose import __version__
-from lowdose.denoising import COMPARATORS, IDENTITY, Denoiser, ModelDenoiser
+from lowdose.denoising import COMPARATORS, IDENTITY, Denoiser
 from lowdose.io import SIMULATED, Derivation
+from lowdose.models.denoiser import ModelDenoiser
 
 _NAME_AND_SHARE = 21
 """Characters of a marker of 32 that are left for a method's name and its strength."""

@@ -79,8 +79,8 @@ def _models() -> tuple[dict[str, str], dict[str, str]]:
     """Every bundled model with its speed, and every one that cannot be used with the reason."""
     import numpy as np
 
-    from lowdose.denoising import ModelDenoiser
     from lowdose.models.card import ModelError, bundled_models
+    from lowdose.models.denoiser import ModelDenoiser
 
     models, problems = {}, {}
     for name, folder in bundled_models().items():

@@ -53,8 +53,9 @@ def show(
 ) -> None:
     """List the shipped models and filters, or show one model's card."""
     from lowdose.cli.terminal import give_up, print_json, refuse
-    from lowdose.denoising import METHOD_SUMMARIES, MethodError, model_card, model_folder
+    from lowdose.denoising import METHOD_SUMMARIES, MethodError, model_folder
     from lowdose.models.card import ModelError, bundled_models, load_card
+    from lowdose.models.denoiser import model_card
 
     if context.invoked_subcommand is not None:
         return
