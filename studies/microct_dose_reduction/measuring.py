@@ -38,7 +38,7 @@ RUNGS = (*READERS_RUNGS, 16.0, 32.0, 64.0)
 _PHANTOM_SEED = 100
 _EDGE = 5
 """Slices on either side of those in which a match is measured: filters along z reach into them."""
-_SLAB = 32
+_SLAB = 24
 """Slices on which methods are set."""
 _TV_START = 30.0
 

@@ -24,7 +24,7 @@ SHOWN_RODS = ("bone", "iodine 4", "iodine 2", "iodine 1", "fat")
 """Whose f50 the table gives, by their contrasts."""
 FAINT = "lesion"
 SHOWN_TISSUES = ("muscle", "liver", "fat pad", "lungs", "vessels", "ribs", "spine")
-CLEAR = 12.0
+CLEAR = 5.0
 """Contrast over the noise of the mean image from which on a rod's f50 is given in the table."""
 
 
