@@ -30,10 +30,9 @@ from lowdose.io.output import (
     explained,
     whole_file,
 )
-from lowdose.io.pixels import PADDING_BELOW_HU, rescaled
+from lowdose.io.volume_values import in_hu, slice_of
 from lowdose.scan import Scan, Slice
 
-_IMPLAUSIBLE_HU = 1e6
 _GZIP_LEVEL = 4
 _CHUNK = 2**20
 
@@ -54,7 +53,7 @@ def read_nifti(path: Path) -> Scan:
     voxels = _Voxels(layout)
 
     def read(z: int) -> Slice:
-        return _as_slice(layout, voxels.plane(z), z)
+        return slice_of(layout, voxels.plane(z), z, "convert it again")
 
     notes = layout.notes
     if read(layout.scan_shape[0] // 2).hu.min() >= 0:
@@ -100,28 +99,6 @@ def write_volume(
             _write_across(planes, head, temporary, output)
     notes = clipping_notes(planes.n_clipped, math.prod(scan.shape), *_ends(layout.dtype))
     return Written(output, len(scan), planes.n_clipped, None, notes)
-
-
-def _as_slice(layout: Layout, stored: NDArray[Any], z: int) -> Slice:
-    hu = _in_hu(layout, stored)
-    largest = float(np.abs(hu).max())
-    if not np.isfinite(largest):
-        raise InputError(
-            f"{layout.label} holds values that are no numbers (NaN or infinite) in slice {z + 1}; "
-            "replace them, with -1024 HU where nothing was measured"
-        )
-    if largest > _IMPLAUSIBLE_HU:
-        raise InputError(
-            f"{layout.label} holds {largest:g} in slice {z + 1}, which cannot be HU; convert it again"
-        )
-    return Slice(hu, hu < PADDING_BELOW_HU)
-
-
-def _in_hu(layout: Layout, stored: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if layout.slope == 1.0 and layout.inter == 0.0:
-            return np.array(stored, np.float32, order="C")
-        return rescaled(stored, layout.slope, layout.inter)
 
 
 class _Voxels:
@@ -222,7 +199,7 @@ class _Planes:
         if self._source is not None:
             # float32 HU are coarser than these numbers: what did not change is taken from the source.
             original = self._source.plane(z)
-            stored = np.where(_in_hu(layout, original) == hu, original, stored).astype(layout.dtype)
+            stored = np.where(in_hu(layout, original) == hu, original, stored).astype(layout.dtype)
         return layout.turned_back(stored)
 
     def done(self, z: int) -> None:

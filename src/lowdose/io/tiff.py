@@ -28,7 +28,6 @@ from lowdose.io.output import (
     whole_file,
     whole_folder,
 )
-from lowdose.io.pixels import PADDING_BELOW_HU, rescaled
 from lowdose.io.tiff_header import (
     FOLDER_SIDECAR,
     SIDECAR_ENDINGS,
@@ -40,9 +39,9 @@ from lowdose.io.tiff_header import (
     read_layout,
     read_sidecar,
 )
+from lowdose.io.volume_values import in_hu, slice_of
 from lowdose.scan import Scan, Slice
 
-_IMPLAUSIBLE_HU = 1e6
 _DEFLATE = {8, 32946}
 """The two numbers that TIFF has for it."""
 
@@ -59,7 +58,7 @@ def read_tiff(paths: tuple[Path, ...], label: str, sidecar: Path | None, *, fold
     pixels = _Pixels(layout)
 
     def read(z: int) -> Slice:
-        return _as_slice(layout, pixels.plane(z), z)
+        return slice_of(layout, pixels.plane(z), z, "correct its rescale")
 
     notes = layout.notes
     shape = (len(layout.planes), *layout.shape)
@@ -124,28 +123,6 @@ def sidecar_names(label: str, *, folder: bool) -> list[str]:
     path = Path(label)
     own = [str(path / FOLDER_SIDECAR)] if folder else [str(path.with_suffix(end)) for end in SIDECAR_ENDINGS]
     return own if folder else [*own, str(path.parent / FOLDER_SIDECAR)]
-
-
-def _as_slice(layout: TiffLayout, stored: NDArray[Any], z: int) -> Slice:
-    hu = _in_hu(layout, stored)
-    largest = float(np.abs(hu).max())
-    if not np.isfinite(largest):
-        raise InputError(
-            f"{layout.label} holds values that are no numbers (NaN or infinite) in slice {z + 1}; "
-            "replace them, with -1024 HU where nothing was measured"
-        )
-    if largest > _IMPLAUSIBLE_HU:
-        raise InputError(
-            f"{layout.label} holds {largest:g} in slice {z + 1}, which cannot be HU; correct its rescale"
-        )
-    return Slice(hu, hu < PADDING_BELOW_HU)
-
-
-def _in_hu(layout: TiffLayout, stored: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if layout.slope == 1.0 and layout.inter == 0.0:
-            return np.array(stored, np.float32, order="C")
-        return rescaled(stored, layout.slope, layout.inter)
 
 
 class _Pixels:
@@ -247,7 +224,7 @@ class _Planes:
             return stored
         # float32 HU are coarser than these numbers: what did not change is taken from the source.
         original = self._source.plane(z)
-        return np.where(_in_hu(layout, original) == hu, original, stored).astype(layout.dtype)
+        return np.where(in_hu(layout, original) == hu, original, stored).astype(layout.dtype)
 
     def _done(self, z: int) -> None:
         if self._on_slice is not None:
