@@ -120,8 +120,8 @@ def test_a_network_that_was_exported_wrongly_never_gets_a_card(tmp_path, monkeyp
     """Half a percent on one layer's weights is enough."""
     right = export.write_onnx
 
-    def wrong(network: nn.Module, path: Path) -> None:
-        right(network, path)
+    def wrong(network: nn.Module, path: Path, *, half: bool) -> None:
+        right(network, path, half=half)
         model = onnx.load(path)
         tensor = next(item for item in model.graph.initializer if item.name == "tail.0.weight")
         values = numpy_helper.to_array(tensor) * np.float32(1.005)
@@ -171,3 +171,25 @@ def test_levels_and_neighbours_are_on_the_card(tmp_path):
     choice = {"network": {"name": "cpce-3d", "sizes": {"width": 4, "n_slices": 5}}}
     plan = TrainingPlan.model_validate(PLAN.model_dump() | choice)
     assert load_card(export_model(made, plan, DATA, 7, tmp_path / "neighbours")).context == 2
+
+
+def test_weights_can_be_stored_in_half_the_bytes(tmp_path):
+    """They are rounded first, so that the network, its file and what was measured of it are one."""
+    plans = {kind: PLAN.model_copy(update={"stored_as": kind}) for kind in ("float32", "float16")}
+    made = {kind: network() for kind in plans}
+    folders = {kind: export_model(made[kind], plan, DATA, 7, tmp_path / kind) for kind, plan in plans.items()}
+    for file in ("model.onnx", "weights.safetensors"):
+        sizes = {kind: (folder / file).stat().st_size for kind, folder in folders.items()}
+        assert sizes["float16"] < 0.65 * sizes["float32"]
+    hu = np.random.default_rng(2).normal(60, 80, (1, 1, 48, 48)).astype(np.float32)
+    with torch.no_grad():
+        expected = made["float16"](torch.from_numpy((hu - 40) / SCALE_HU)).numpy() * SCALE_HU + 40
+    denoised = {kind: ModelDenoiser(folder)(hu) for kind, folder in folders.items()}
+    assert np.abs(denoised["float16"] - expected).max() < PARITY_HU
+    assert 0 < np.abs(denoised["float16"] - denoised["float32"]).max() < 1.0
+    weights = load_file(folders["float16"] / "weights.safetensors")
+    again = ResidualUnet(width=8, blocks=(1, 1, 1))
+    again.load_state_dict(weights)
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.parameters(), made["float16"].parameters(), strict=True)
+    )

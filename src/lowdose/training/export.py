@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ from lowdose.training.plan import TrainingPlan
 PARITY_HU = 0.01
 """The largest difference allowed between PyTorch and the exported network, on noise of 50 HU."""
 
+_LEAST_HALVED = 256
+"""Numbers in a weight from which on it is stored as float16, where that is wanted."""
 _BYTES_PER_ACTIVATION = 4
 _ACTIVATIONS_HELD = 1.5
 """Of the largest number of activations that one layer takes and gives, what the inference engine holds."""
@@ -51,9 +54,12 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # a folder with a card is one that was checked
     network = network.eval()
-    write_onnx(network, folder / ONNX)
+    stored = torch.float16 if plan.stored_as == "float16" else torch.float32
+    weights = {name: _rounded(value, stored) for name, value in network.state_dict().items()}
+    network.load_state_dict(weights)
+    write_onnx(network, folder / ONNX, half=stored is torch.float16)
     with written_whole(folder / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
+        save_file(weights, temporary)
     difference = parity(network, folder / ONNX, plan.scale_hu)
     if not difference <= PARITY_HU:
         raise ParityError(f"{folder}: the exported network is up to {difference:.3g} HU from the trained one")
@@ -88,8 +94,15 @@ def _example_shape(network: DenoisingNetwork, multiples: tuple[int, int, int]) -
     return (1, 1, z, y, x) if network.dimensions == 3 else (1, 1 + 2 * network.context, y, x)
 
 
-def write_onnx(network: DenoisingNetwork, path: Path) -> None:
-    """The network for images of every size, whole or not at all."""
+def _rounded(value: Tensor, stored: torch.dtype) -> Tensor:
+    """As it is stored; counters stay whole numbers."""
+    return value.contiguous().to(stored) if value.is_floating_point() else value.contiguous()
+
+
+def write_onnx(network: DenoisingNetwork, path: Path, *, half: bool = False) -> None:
+    """The network for images of every size, whole or not at all; with `half` its weights as float16, which
+    they must be already.
+    """
     axes = {0: "b", 2: "z", 3: "y", 4: "x"} if network.dimensions == 3 else {0: "b", 2: "y", 3: "x"}
     with written_whole(path) as temporary, warnings.catch_warnings():
         # The exporter of traced graphs warns of its own future; the exported file is checked against PyTorch.
@@ -105,7 +118,24 @@ def write_onnx(network: DenoisingNetwork, path: Path) -> None:
             output_names=["denoised"],
             dynamic_axes={"scaled_hu": axes, "denoised": axes},
         )
+        if half:
+            onnx.save(_with_half_weights(onnx.load(temporary)), temporary)
         onnx.checker.check_model(str(temporary))
+
+
+def _with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same function: large weights are stored as float16 and cast when the network is loaded."""
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= _LEAST_HALVED:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def bytes_per_voxel(network: DenoisingNetwork) -> int:

@@ -153,6 +153,8 @@ class TrainingPlan(_Strict):
     scale_hu: Annotated[float, Field(gt=0)] = 500.0
     trained_range_hu: tuple[float, float] = (-1200.0, 3071.0)
     """What 12 bits hold, and the noise of air below it; pixels outside pass through."""
+    stored_as: Literal["float32", "float16"] = "float32"
+    """Of the exported weights; they are rounded before anything is measured, and half as large a file."""
     dose_gain: Annotated[float, Field(gt=1)] = 4.0
     patch: tuple[PatchLength, PatchLength, PatchLength] = (1, 80, 80)
     """Its lengths along z, y, x; a single number is the side of a square in one slice."""
