@@ -22,6 +22,8 @@ from lowdose.quality.statistics import summarise
 WINDOW = (-160.0, 240.0)
 REFERENCE = "the scan itself"
 N_COLUMNS = 9
+HEADING, CAPTION = 0.32, 0.22
+"""Inches above all images, and above each row of them."""
 KINDS = {
     "network, pixel losses": RESULT_COLOURS[0],
     "network, critics": RESULT_COLOURS[1],
@@ -75,8 +77,7 @@ def draw(
     n_rows = math.ceil(len(shown) / N_COLUMNS)
     with matplotlib.rc_context(_STYLE):
         width = 15.0
-        side = width / N_COLUMNS
-        heights = 5.4, n_rows * (side + 0.1)
+        heights = 5.4, HEADING + n_rows * (width / N_COLUMNS + CAPTION)
         figure = Figure(figsize=(width, sum(heights)))
         above, below = figure.subfigures(2, 1, height_ratios=heights)
         _draw_plots(above, results, names)
@@ -175,11 +176,12 @@ def _draw_images(
     n_rows: int,
 ) -> None:
     low, high = (f"{edge:g}".replace("-", "\N{MINUS SIGN}") for edge in WINDOW)
-    figure.suptitle(
-        f"Held-out patient {patient}, {low} to {high} HU", x=0.005, ha="left", fontsize=10.5, y=0.995
-    )
+    height = HEADING + n_rows * (1.0 + CAPTION)  # in sides of an image, nearly
+    title = f"Held-out patient {patient}, {low} to {high} HU"
+    figure.suptitle(title, x=0.005, y=1.0, ha="left", va="top", fontsize=10.5)
+    top = 1.0 - (HEADING + CAPTION) / height
     grid = figure.add_gridspec(
-        n_rows, N_COLUMNS, left=0.003, right=0.997, top=0.93, bottom=0.005, wspace=0.03, hspace=0.14
+        n_rows, N_COLUMNS, left=0.003, right=0.997, top=top, bottom=0.005, wspace=0.03, hspace=CAPTION
     )
     for place, name in enumerate(shown):
         axes = figure.add_subplot(grid[divmod(place, N_COLUMNS)])
@@ -188,5 +190,5 @@ def _draw_images(
         if name == REFERENCE:
             axes.set_title(REFERENCE, fontsize=8.5, pad=2.5)
             continue
-        title = f"{names.index(name) + 1} {label(name).removesuffix(' (see text)')}"
-        axes.set_title(title, fontsize=8.5, pad=2.5, color=KINDS[kind_of(name)])
+        caption = f"{names.index(name) + 1} {label(name).removesuffix(' (see text)')}"
+        axes.set_title(caption, fontsize=8.5, pad=2.5, color=KINDS[kind_of(name)])

@@ -15,6 +15,7 @@ from lowdose.quality.comparison import CaseResult, evaluate
 from lowdose.quality.fidelity import TISSUES as RANGES
 from lowdose.quality.fidelity import (
     Protocol,
+    body,
     mean_difference,
     psnr_of_rmse,
     rmse,
@@ -53,11 +54,15 @@ FLAT_WATER_MM = 35.0
 
 
 def tissue_masks(reference: Image) -> dict[str, Mask]:
-    """Where in a slice `[y, x]` each tissue is, by the smoothed reference, whose noise has no say."""
-    smooth = smoothed(reference, np.ones(reference.shape, bool))
+    """Where in a slice `[y, x]` each tissue is, by the smoothed reference, whose noise has no say.
+
+    All are inside the body: blankets and the table's foam are as thin as lung.
+    """
+    measured = np.ones(reference.shape, bool)
+    smooth, inside = smoothed(reference, measured), body(reference, measured)
     steepness = np.hypot(*np.gradient(smooth))
     return {
-        name: (smooth >= low) & (smooth < high) & (steepness < steepest)
+        name: inside & (smooth >= low) & (smooth < high) & (steepness < steepest)
         for name, (low, high, steepest) in TISSUES.items()
     }
 

@@ -131,14 +131,16 @@ def test_rods_of_both_contrasts_take_turns() -> None:
 
 def test_tissues_are_chosen_by_the_smoothed_reference() -> None:
     """Noise of 60 HU around 40 HU reaches fat and bone; no pixel is taken for either."""
-    scores = module("scores")
     rng = np.random.default_rng(0)
-    hu = np.where(np.arange(160) < 80, 40.0, -800.0) * np.ones((160, 1)) + rng.normal(0, 60, (160, 160))
-    masks = scores.tissue_masks(hu)
-    assert masks["soft tissue"][:, 10:60].mean() > 0.98
-    assert masks["lung"][:, 100:150].mean() > 0.9
-    assert not masks["soft tissue"][:, 82:].any()
-    assert not masks["fat"].any()  # the smoothed edge passes through its range, too steeply
+    hu = np.full((160, 220), 40.0)
+    hu[30:130, 90:150] = -800.0  # a lung
+    hu[:, 170:] = -800.0  # a blanket
+    masks = module("scores").tissue_masks(hu + rng.normal(0, 60, hu.shape))
+    assert masks["soft tissue"][10:150, 15:75].mean() > 0.98
+    assert masks["lung"][45:115, 105:135].mean() > 0.9
+    assert not masks["lung"][:, 165:].any()
+    assert not masks["soft tissue"][45:115, 105:135].any()
+    assert not masks["fat"].any()  # smoothed edges pass through its range, too steeply
     assert not masks["bone"].any()
 
 

@@ -139,14 +139,17 @@ def test_images_of_a_batch_ignore_each_other(name):
 
 
 @every_network
-def test_weights_survive_a_file_and_give_the_same_to_the_bit(name, tmp_path):
+def test_weights_survive_a_file_to_the_bit_and_give_the_same(name, tmp_path):
     network, again = trained(name), small(name).eval()
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     again.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     image = noise(network)
     expected = network(image)
-    assert torch.equal(again(image), expected)
-    assert torch.equal(network(image), expected)
+    weights = again.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in network.state_dict().items())
+    # Where numbers lie in memory decides in which order they are added, and so how sums are rounded.
+    for one in (again, network):
+        assert torch.allclose(one(image), expected, rtol=1e-5, atol=1e-6)
 
 
 @every_network
