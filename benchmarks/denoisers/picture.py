@@ -22,6 +22,8 @@ from lowdose.quality.statistics import summarise
 WINDOW = (-160.0, 240.0)
 REFERENCE = "the scan itself"
 N_COLUMNS = 9
+WIDTH = 15.0
+"""Inches"""
 HEADING, CAPTION = 0.32, 0.22
 """Inches above all images, and above each row of them."""
 KINDS = {
@@ -76,12 +78,15 @@ def draw(
     shown = [name for name in (REFERENCE, *names) if name in images]
     n_rows = math.ceil(len(shown) / N_COLUMNS)
     with matplotlib.rc_context(_STYLE):
-        width = 15.0
-        heights = 5.4, HEADING + n_rows * (width / N_COLUMNS + CAPTION)
-        figure = Figure(figsize=(width, sum(heights)))
+        heights = 5.4, HEADING + n_rows * (WIDTH / N_COLUMNS + CAPTION)
+        figure = Figure(figsize=(WIDTH, sum(heights)))
         above, below = figure.subfigures(2, 1, height_ratios=heights)
         _draw_plots(above, results, names)
         _draw_images(below, images, shown, names, patient, n_rows)
+        below.legend(
+            *above.axes[0].get_legend_handles_labels(), frameon=False, ncols=len(KINDS), loc="upper right",
+            bbox_to_anchor=(1.0, 1.012), handletextpad=0.2, columnspacing=1.2,
+        )  # fmt: skip
         with written_whole(path) as temporary:
             figure.savefig(temporary, dpi=80, format="png")
 
@@ -106,7 +111,6 @@ def _draw_plots(figure: Any, results: Mapping[str, Any], names: Sequence[str]) -
     for kind, colour in KINDS.items():
         if kind in used:
             left.plot([], [], "o", color=colour, label=kind)
-    left.legend(frameon=False, loc="best", handletextpad=0.2)
 
 
 def _over_patients(results: Mapping[str, Any], key: str, name: str) -> tuple[float, tuple[float, float]]:
@@ -176,12 +180,12 @@ def _draw_images(
     n_rows: int,
 ) -> None:
     low, high = (f"{edge:g}".replace("-", "\N{MINUS SIGN}") for edge in WINDOW)
-    height = HEADING + n_rows * (1.0 + CAPTION)  # in sides of an image, nearly
     title = f"Held-out patient {patient}, {low} to {high} HU"
     figure.suptitle(title, x=0.005, y=1.0, ha="left", va="top", fontsize=10.5)
-    top = 1.0 - (HEADING + CAPTION) / height
+    side = WIDTH / N_COLUMNS
+    top = 1.0 - (HEADING + CAPTION) / (HEADING + n_rows * (side + CAPTION))
     grid = figure.add_gridspec(
-        n_rows, N_COLUMNS, left=0.003, right=0.997, top=top, bottom=0.005, wspace=0.03, hspace=CAPTION
+        n_rows, N_COLUMNS, left=0.003, right=0.997, top=top, bottom=0.005, wspace=0.02, hspace=CAPTION / side
     )
     for place, name in enumerate(shown):
         axes = figure.add_subplot(grid[divmod(place, N_COLUMNS)])
