@@ -164,3 +164,14 @@ def test_a_split_of_which_nothing_can_be_used_is_refused(root, cache):
     air = {"name": "air", "path": "air", "split": "validation"}
     with pytest.raises(PlanError, match=r"no scan below .* can be used for validation"):
         prepare_data(plan(source, air), root, cache, Watcher())
+
+
+def test_every_licence_of_a_manifest_is_on_the_card(root, cache, tmp_path):
+    rows = [
+        Row(scan=(root / "ward" / name).resolve(), patient=name, dose="own", licence=licence, citation=name)
+        for name, licence in (("anna", "CC BY 4.0"), ("ben", "in-house"))
+    ]
+    write_manifest(tmp_path / "ward.csv", rows)
+    data = prepare_data(by_manifest(tmp_path / "ward.csv"), tmp_path, cache, Watcher())
+    found = [(item.licence, item.citation, item.patients) for item in data.described]
+    assert found == [("CC BY 4.0", "anna", 1), ("in-house", "ben", 1)]

@@ -64,12 +64,12 @@ def prepare_data(plan: TrainingPlan, root: Path, cache: Path, watcher: Watcher) 
     wanted = _of_manifest(plan, root) if plan.manifest is not None else _of_sources(plan.sources, root)
     wanted = [one for one in wanted if one.split != "test"]
     splits: dict[str, list[Prepared]] = {"training": [], "validation": []}
-    found: dict[tuple[str, str], list[Prepared]] = {}
+    found: dict[tuple[str, str, str, str], list[Prepared]] = {}
     for index, one in enumerate(wanted):
         watcher.on_scan(f"{one.source} {one.patient}", index, len(wanted))
         prepared = _prepared(one, cache, plan.schedule.seed, watcher)
         splits[one.split] += prepared
-        found.setdefault((one.source, one.split), []).extend(prepared)
+        found.setdefault((one.source, one.split, one.licence, one.citation), []).extend(prepared)
     shared = {scan.patient for scan in splits["training"]} & {scan.patient for scan in splits["validation"]}
     if shared:
         raise PlanError(f"patients in both splits: {', '.join(sorted(shared))}; give each one split")
@@ -77,11 +77,7 @@ def prepare_data(plan: TrainingPlan, root: Path, cache: Path, watcher: Watcher) 
         asked = [one for one in wanted if one.split == split]
         if not scans and (asked or split == "training"):
             raise PlanError(f"no scan below {root} can be used for {split}; see the reasons above")
-    described = [
-        _described(source, split, next(one for one in wanted if one.source == source), scans)
-        for (source, split), scans in found.items()
-        if scans
-    ]
+    described = [_described(*origin, scans) for origin, scans in found.items() if scans]
     return PreparedData(tuple(splits["training"]), tuple(splits["validation"]), tuple(described))
 
 
@@ -189,12 +185,14 @@ def _scans(path: Path, watcher: Watcher) -> Iterator[Scan]:
                 yield case.scan
 
 
-def _described(source: str, split: str, one: _Wanted, scans: Sequence[Prepared]) -> TrainingData:
+def _described(
+    source: str, split: str, licence: str, citation: str, scans: Sequence[Prepared]
+) -> TrainingData:
     return TrainingData(
         name=source,
         use=split,
         patients=len({scan.patient for scan in scans}),
         slices=sum(scan.shape[0] for scan in scans),
-        licence=one.licence,
-        citation=one.citation,
+        licence=licence,
+        citation=citation,
     )
