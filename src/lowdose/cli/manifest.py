@@ -42,7 +42,7 @@ def manifest(
 
     The split is by patient and alike in every region; patients never cross splits. Nothing is copied.
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
     from datetime import UTC, datetime
 
     from lowdose.cli.terminal import give_up, print_json, refuse, say
@@ -53,6 +53,10 @@ def manifest(
     from lowdose.training.manifest import ManifestError, counts_of, write_manifest
 
     started = datetime.now(UTC)
+    options = {
+        "folder": folder, "layout": layout, "out": out, "validation": validation, "test": test, "seed": seed,
+        "only": only, "licence": licence, "citation": citation,
+    }  # fmt: skip
     if layout not in LAYOUTS:
         refuse(f"--layout {layout}: unknown layout; choose one of {', '.join(LAYOUTS)}")
     if only is not None and layout != "mayo-2016":
@@ -69,32 +73,13 @@ def manifest(
     try:
         found = _found(folder, layout, only)
         rows = assign_splits(found.rows, validation=validation, test=test, seed=seed)
-        rows = tuple(
-            replace(
-                row,
-                scan=_seen_from(out, row.scan),
-                licence=row.licence if licence is None else licence,
-                citation=row.citation if citation is None else citation,
-            )
-            for row in rows
-        )
+        rows = [_as_written(row, out, licence, citation) for row in rows]
         with explained(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             write_manifest(out, rows)
     except (ManifestError, OutputError) as error:
         give_up(str(error))
     counts = counts_of(rows)
-    options = {
-        "folder": folder,
-        "layout": layout,
-        "out": out,
-        "validation": validation,
-        "test": test,
-        "seed": seed,
-        "only": only,
-        "licence": licence,
-        "citation": citation,
-    }
     left_aside = [asdict(one) for one in found.left_aside]
     facts = {"counts": [asdict(count) for count in counts], "notes": found.notes}
     run = Run("manifest", options, [], started, left_aside, facts)
@@ -111,6 +96,18 @@ def _found(folder: Path, layout: str, only: str | None) -> Layout:
     from lowdose.training.layouts import LAYOUTS, mayo_2016
 
     return LAYOUTS[layout](folder) if only is None else mayo_2016(folder, only=only)
+
+
+def _as_written(row: Row, out: Path, licence: str | None, citation: str | None) -> Row:
+    """The row as it stands in the CSV: its scan seen from there, and what the user says of its source."""
+    from dataclasses import replace
+
+    return replace(
+        row,
+        scan=_seen_from(out, row.scan),
+        licence=row.licence if licence is None else licence,
+        citation=row.citation if citation is None else citation,
+    )
 
 
 def _seen_from(out: Path, scan: Path) -> Path:
