@@ -73,7 +73,7 @@ def manifest(
     try:
         found = _found(folder, layout, only)
         rows = assign_splits(found.rows, validation=validation, test=test, seed=seed)
-        rows = [_as_written(row, out, licence, citation) for row in rows]
+        rows = tuple(_as_written(row, out, licence, citation) for row in rows)
         with explained(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             write_manifest(out, rows)
