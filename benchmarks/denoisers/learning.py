@@ -26,7 +26,8 @@ PACE_SECONDS = 20.0
 WARM_UP = 2
 """Rounds that are not counted, a round being the steps after which denoiser and critics have all learned."""
 BUSY = 0.3
-"""Load of the machine above which a pace is measured with a warning."""
+"""Cores that others use, above which a pace is measured with a warning."""
+WATCHED_SECONDS = 2.0
 ENDLESS = 1_000_000
 
 
@@ -38,9 +39,9 @@ def pace_of(
     plan = network.plan(sources, n_steps, network.rate)
     if plan.adversarial is not None:  # from the first step on critics learn as they will
         plan = plan.model_copy(update={"adversarial": plan.adversarial.model_copy(update={"warmup": 0})})
-    load = os.getloadavg()[0]
-    if load > BUSY:
-        print(f"  the load of the machine is {load:.1f}: this pace means nothing", flush=True)
+    busy = busy_cores()
+    if busy > BUSY:
+        print(f"  others use {busy:.1f} cores: this pace means nothing", flush=True)
     torch.manual_seed(plan.schedule.seed)
     denoiser = network_of(plan)
     sampler = PairSampler(
@@ -60,7 +61,22 @@ def pace_of(
             max_seconds=PACE_SECONDS,
             on_progress=lambda _progress: seen.append(time.perf_counter()),
         )
-    return {**pace(np.array(seen), network.cycle), "load_before": load, "weights": n_weights(denoiser)}
+    return {**pace(np.array(seen), network.cycle), "busy_before": busy, "weights": n_weights(denoiser)}
+
+
+def busy_cores(seconds: float = WATCHED_SECONDS) -> float:
+    """Cores in use while this process sleeps for `seconds`; Linux alone tells, elsewhere it is 0."""
+    told = Path("/proc/stat")
+    if not told.exists():
+        return 0.0
+
+    def working() -> float:
+        user, nice, system, _idle, _waiting, *other = map(int, told.read_text().split("\n")[0].split()[1:])
+        return (user + nice + system + sum(other[:2])) / os.sysconf("SC_CLK_TCK")
+
+    before, started = working(), time.perf_counter()
+    time.sleep(seconds)
+    return (working() - before) / (time.perf_counter() - started)
 
 
 def pace(seen: NDArray[np.float64], cycle: int) -> dict[str, float]:

@@ -69,7 +69,7 @@ def seen_in_words(seen: Mapping[str, str | None]) -> str:
 
 def machine_in_words(record: Mapping[str, Any]) -> str:
     machine, budget = record["machine"], record["budget"]
-    loads = [told["training"]["load_before"] for told in record["methods"].values() if "training" in told]
+    busy = [told["training"]["busy_before"] for told in record["methods"].values() if "training" in told]
     text = (
         f"{record['date'][:10]}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
         f"{machine['system']}; {3 * budget['tuning_seconds'] / 60:g} minutes of tuning and "
@@ -77,6 +77,6 @@ def machine_in_words(record: Mapping[str, Any]) -> str:
     )
     if budget["most_steps"] is not None:
         text += f", cut to {budget['most_steps']} steps: a trial run, whose numbers mean nothing"
-    if loads:
-        text += f"; load of the machine before the paces were measured: {max(loads):.1f} at most"
+    if busy:
+        text += f"; cores in use before the paces were measured: {max(busy):.1f} at most"
     return text + "."

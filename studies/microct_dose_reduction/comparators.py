@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scans import Bench
 from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 
 from lowdose import filters
 from lowdose.phantoms.acquisition import PhantomScanner
@@ -21,7 +21,7 @@ from lowdose.physics.cone import ConeProjector
 from lowdose.physics.fdk import fdk
 from lowdose.physics.geometry import VolumeGrid
 from lowdose.physics.noise import expected_counts, line_integral_variance, measured
-from lowdose.physics.noise_matching import NoiseMatch, NoiseMatchError, match_noise
+from lowdose.physics.noise_matching import NoiseMatchError, match_noise
 from lowdose.physics.ramp import Apodisation
 from lowdose.physics.total_variation import fista_tv
 from lowdose.units import AIR_HU
@@ -241,6 +241,31 @@ def projections(scanner: PhantomScanner, dose: float, repeat: int) -> tuple[Volu
 
 def matched_strength(
     reconstruct: Callable[[float], list[Volume]], measure: Measure, target: float, start: float
-) -> NoiseMatch:
-    """The strength of total variation that leaves the noise `target`; NoiseMatchError if there is none."""
-    return match_noise(reconstruct, measure, target, start=start, tolerance=2 * TOLERANCE, n_trials=8)
+) -> Settings:
+    """The strength of total variation that leaves the noise `target`, and the noise it leaves.
+
+    Where none does, because what is measured as noise holds more than noise, the strength that comes closest.
+    """
+    tried: dict[float, float] = {}
+
+    def left(strength: float) -> float:
+        tried[strength] = measure(reconstruct(strength))
+        return tried[strength]
+
+    try:
+        match_noise(lambda strength: strength, left, target, start=start, tolerance=2 * TOLERANCE, n_trials=8)
+    except NoiseMatchError:
+        _look_between(left, tried, target)
+    strength = min(tried, key=lambda one: abs(np.log(tried[one] / target)))
+    return {"strength": strength, "noise_when_set": tried[strength]}
+
+
+def _look_between(left: Callable[[float], float], tried: dict[float, float], target: float) -> None:
+    """Try more strengths between the neighbours of the closest one."""
+    ordered = sorted(tried)
+    at = ordered.index(min(tried, key=lambda one: abs(np.log(tried[one] / target))))
+    bounds = np.log([ordered[max(at - 1, 0)], ordered[min(at + 1, len(ordered) - 1)]])
+    minimize_scalar(
+        lambda logarithm: abs(np.log(left(float(np.exp(logarithm))) / target)),
+        bounds=bounds, method="bounded", options={"maxiter": 6},
+    )  # fmt: skip

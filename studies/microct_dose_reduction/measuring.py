@@ -186,11 +186,10 @@ class Measuring:
         here = slice(max(inner.start - first, 0), min(inner.stop - first, self.slab))
         sinograms = [comparators.projections(self.phantom.scanner, self.bench.low, k) for k in range(2)]
         apodisation = self.phantom.scanner.protocol.apodisation
-        match = comparators.matched_strength(
+        found[TV] = comparators.matched_strength(
             lambda strength: [tv(*pair, strength, apodisation)[here] for pair in sinograms],
             lambda volumes: measures.noise_between(volumes, sections.flat), target, _TV_START,
         )  # fmt: skip
-        found[TV] = {"strength": match.parameter, "noise_when_set": match.noise}
         return {"target": target, "noise": noise([whole[block] for whole in wholes]), "settings": found}
 
     def settings_on_mouse(self) -> dict[str, Any]:
@@ -211,11 +210,10 @@ class Measuring:
         tv = comparators.IterativeTv(self.bench, self.slab)
         pair = comparators.projections(mouse.scanner, self.bench.low, 0)
         apodisation = mouse.scanner.protocol.apodisation
-        match = comparators.matched_strength(
+        found[TV] = comparators.matched_strength(
             lambda strength: [tv(*pair, strength, apodisation)],
             lambda volumes: measures.error_noise(volumes[0], truth), target, _TV_START,
         )  # fmt: skip
-        found[TV] = {"strength": match.parameter, "noise_when_set": match.noise}
         return {"mouse": mouse.name, "target": target, "noise": noise([block]), "settings": found}
 
     # --- every method -------------------------------------------------------------------------------------

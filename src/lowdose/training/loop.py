@@ -19,6 +19,7 @@ from lowdose.networks.network import DenoisingNetwork
 from lowdose.provenance import written_whole
 from lowdose.training.batches import Batch, Draw, batch_of_step, drawn_ahead
 from lowdose.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from lowdose.training.memory import keep_freed_memory
 
 LOG = "log.jsonl"
 
@@ -156,6 +157,7 @@ def fit(
     whole or not at all, by the first process. TrainingError if a loss is not a number: the last checkpoint is
     kept. CheckpointError if the one in `folder` is of another `architecture`, or damaged.
     """
+    keep_freed_memory()
     run = _Run(fabric, method, schedule, folder, dict(architecture))
     run.resume()
     samples = _share(schedule.batch_size, fabric.global_rank, fabric.world_size)
