@@ -1,6 +1,6 @@
 """Training throughput: a step of `lowdose train` beside the bare network step, and the memory that it takes.
 
-    python benchmarks/training.py [--steps 40] [--rounds 5]
+    python benchmarks/training.py [--steps 25] [--rounds 5]
 
 The bare step is forward, loss, backward and Adam on one batch that lies in memory; the other draws every
 batch from scans on disk, clips gradients and averages weights besides. Both take turns in one process.
@@ -175,7 +175,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=40, help="in each turn (default 40)")
+    parser.add_argument("--steps", type=int, default=25, help="in each turn (default 25)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (default 5)")
     parser.add_argument("--out", type=Path, help="where the numbers go")
     arguments = parser.parse_args()
