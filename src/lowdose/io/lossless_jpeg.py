@@ -133,6 +133,24 @@ def _scan(frame: _Frame, segment: bytes, coded: bytes) -> NDArray[np.uint16]:
 
 
 @numba.njit(cache=True)
+def _predicted(predictor: int, left: Any, above: Any, diagonal: Any) -> Any:
+    """What is expected between three known neighbours (table H.1)."""
+    if predictor == 1:
+        return left
+    if predictor == 2:
+        return above
+    if predictor == 3:
+        return diagonal
+    if predictor == 4:
+        return left + above - diagonal
+    if predictor == 5:
+        return left + ((above - diagonal) >> 1)
+    if predictor == 6:
+        return above + ((left - diagonal) >> 1)
+    return (left + above) >> 1
+
+
+@numba.njit(cache=True)
 def _decode_samples(
     coded: NDArray[np.uint8],
     lengths: NDArray[np.uint8],
@@ -190,30 +208,16 @@ def _decode_samples(
                 held -= used
             window &= (1 << held) - 1
 
-            predicted: Any = first
-            if y == 0 or restart:
-                if x > 0:
-                    predicted = np.int64(samples[y, x - 1])
+            above = y > 0 and not restart
+            if not above and x == 0:
+                predicted: Any = first
+            elif not above:
+                predicted = np.int64(samples[y, x - 1])
             elif x == 0:
                 predicted = np.int64(samples[y - 1, 0])
             else:
-                a = np.int64(samples[y, x - 1])
-                b = np.int64(samples[y - 1, x])
-                c = np.int64(samples[y - 1, x - 1])
-                if predictor == 1:
-                    predicted = a
-                elif predictor == 2:
-                    predicted = b
-                elif predictor == 3:
-                    predicted = c
-                elif predictor == 4:
-                    predicted = a + b - c
-                elif predictor == 5:
-                    predicted = a + ((b - c) >> 1)
-                elif predictor == 6:
-                    predicted = b + ((a - c) >> 1)
-                else:
-                    predicted = (a + b) >> 1
+                left, upper = np.int64(samples[y, x - 1]), np.int64(samples[y - 1, x])
+                predicted = _predicted(predictor, left, upper, np.int64(samples[y - 1, x - 1]))
             samples[y, x] = np.uint16((predicted + difference) & 0xFFFF)
     # Fewer than eight bits may be left over, all of them padding of the last byte.
     return position if held < 8 else -2
