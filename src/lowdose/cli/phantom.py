@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ import typer
 from lowdose.cli.phantom_measure import measure
 
 if TYPE_CHECKING:
-    from lowdose.phantoms.acquisition import PhantomScanner
+    from lowdose.phantoms.acquisition import PhantomScanner, Protocol
     from lowdose.provenance import CaseRecord
     from lowdose.scan import Scan
 
@@ -84,7 +84,6 @@ def make(
     OUT holds a series for every dose and repeat, the true HU (truth.nii.gz), the structures (labels.nii.gz)
     and truth.json, which says what is where.
     """
-    from dataclasses import replace
     from datetime import UTC, datetime
 
     from lowdose.cli.terminal import give_up, print_json, refuse, say
@@ -104,15 +103,10 @@ def make(
         refuse(f"--contrast: the {name} phantom has no blood to enhance; leave it out")
     doses = sorted(set(dose or [1.0]), reverse=True)
     try:
-        protocol = entry.protocol(None if scanner is None else named_scanner(scanner), slices, thickness)
-        window, cutoff = _kernel(kernel)
-        protocol = replace(protocol, kernel=window, cutoff=cutoff)
+        named = None if scanner is None else named_scanner(scanner)
+        protocol = _through(kernel, entry.protocol(named, slices, thickness))
         virtual = PhantomScanner(entry.make(seed, contrast), protocol, seed)
-        plan = [
-            _Planned(virtual.scan(one, repeat), one, repeat, _folder(out, doses, repeats, one, repeat))
-            for one in doses
-            for repeat in range(repeats)
-        ]
+        plan = _planned(virtual, out, doses, repeats)
         check_output(out, [])
     except (ScannerError, OutputError, ValueError) as error:
         refuse(str(error))
@@ -158,13 +152,23 @@ class _Planned:
     place: Path
 
 
-def _kernel(text: str) -> tuple[str, float]:
-    """`hann:0.8` as its window and cut-off."""
-    window, _, share = text.partition(":")
+def _through(kernel: str, protocol: Protocol) -> Protocol:
+    """The protocol with `hann:0.8` as its window and cut-off."""
+    window, _, share = kernel.partition(":")
     try:
-        return window, float(share or 1.0)
+        cutoff = float(share or 1.0)
     except ValueError:
-        raise ValueError(f"--kernel: {text!r} is not a window and a number, like hann:0.8") from None
+        raise ValueError(f"--kernel: {kernel!r} is not a window and a number, like hann:0.8") from None
+    return replace(protocol, kernel=window, cutoff=cutoff)
+
+
+def _planned(virtual: PhantomScanner, out: Path, doses: list[float], repeats: int) -> list[_Planned]:
+    """Every repeat at every dose."""
+    return [
+        _Planned(virtual.scan(dose, repeat), dose, repeat, _folder(out, doses, repeats, dose, repeat))
+        for dose in doses
+        for repeat in range(repeats)
+    ]
 
 
 def _folder(out: Path, doses: list[float], repeats: int, dose: float, repeat: int) -> Path:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lowdose.phantoms.finding import Located
     from lowdose.phantoms.layout import Layout
     from lowdose.phantoms.measurement import ArmMeasurement
-    from lowdose.provenance import Run
+    from lowdose.provenance import CaseRecord, Run
     from lowdose.report import ReportContent
     from lowdose.scan import Scan
 
@@ -95,9 +95,9 @@ def measure(
     The phantom is found by itself. Series on one grid in one input are taken for repeats of a scan.
     """
     from lowdose.cli.cases import check_places
-    from lowdose.cli.terminal import SOME_FAILED, complain, give_up, print_json, refuse
+    from lowdose.cli.terminal import SOME_FAILED, give_up, print_json, refuse
     from lowdose.io import InputError, open_input
-    from lowdose.provenance import CaseRecord, Run
+    from lowdose.provenance import Run
 
     started = datetime.now(UTC)
     paths = _named_paths(inputs)
@@ -110,8 +110,6 @@ def measure(
         refuse("--centre and --angle are numbers: a column and a row in pixels, and degrees")
     by_hand = ByHand(centre, angle, _slices(slices or [], layout))
     check_places(out, paths.values())
-    done: list[Measured] = []
-    records: list[CaseRecord] = []
     with ExitStack() as stack:
         try:
             found = {
@@ -119,21 +117,9 @@ def measure(
             }
         except InputError as error:
             give_up(str(error))
-        first = next(iter(found))
-        for case in (one for cases in found.values() for one in cases if one.scan is None):
-            complain(str(case.error))
-            records.append(CaseRecord(case.name, case.source, error=str(case.error)))
-        for scans in _groups(found[first]):
-            try:
-                arms = {first: scans} | {
-                    arm: _like(scans[0], cases, arm) for arm, cases in list(found.items())[1:]
-                }
-                done.append(_one(arms, paths[first], layout, by_hand, reference, control))
-                records.append(CaseRecord(scans[0].name, str(paths[first]), notes=scans[0].notes))
-            except (InputError, ValueError, MemoryError) as error:
-                sentence = str(error) or f"{scans[0].name}: not enough memory"
-                complain(sentence)
-                records.append(CaseRecord(scans[0].name, str(paths[first]), error=sentence))
+        done, records = _all(
+            found, paths, lambda arms, path: _one(arms, path, layout, by_hand, reference, control)
+        )
     if not done:
         give_up("nothing could be measured; nothing was written")
     options = {
@@ -268,6 +254,35 @@ def _like(scan: Scan, cases: Sequence[Case], arm: str) -> list[Scan]:
             "arms are images of one scan of the phantom, or scans of it that was not moved"
         )
     return found
+
+
+def _all(
+    found: Mapping[str, Sequence[Case]],
+    paths: Mapping[str, Path],
+    measured: Callable[[Mapping[str, list[Scan]], Path], Measured],
+) -> tuple[list[Measured], list[CaseRecord]]:
+    """Every group of repeats in the first arm, with what the others have of it; what fails is recorded."""
+    from lowdose.cli.terminal import complain
+    from lowdose.io import InputError
+    from lowdose.provenance import CaseRecord
+
+    done: list[Measured] = []
+    records: list[CaseRecord] = []
+    first, *others = found
+    for case in (one for cases in found.values() for one in cases if one.scan is None):
+        complain(str(case.error))
+        records.append(CaseRecord(case.name, case.source, error=str(case.error)))
+    for scans in _groups(found[first]):
+        name = scans[0].name
+        try:
+            arms = {first: scans} | {arm: _like(scans[0], found[arm], arm) for arm in others}
+            done.append(measured(arms, paths[first]))
+            records.append(CaseRecord(name, str(paths[first]), notes=scans[0].notes))
+        except (InputError, ValueError, MemoryError) as error:
+            sentence = str(error) or f"{name}: not enough memory"
+            complain(sentence)
+            records.append(CaseRecord(name, str(paths[first]), error=sentence))
+    return done, records
 
 
 def _one(
