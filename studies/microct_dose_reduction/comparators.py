@@ -38,6 +38,8 @@ MEDIAN_SIZES = {2: (3, 5, 7, 9, 11, 13, 15), 3: (3, 5, 7, 9)}
 """Voxels, by the number of axes."""
 TOLERANCE = 0.02
 """Of the noise asked for."""
+REACHED = 2 * TOLERANCE
+"""The same of total variation, of which a trial is a reconstruction."""
 
 
 def gaussian(volume: Volume, sigma: float, axes: int) -> Volume:
@@ -253,7 +255,7 @@ def matched_strength(
         return tried[strength]
 
     try:
-        match_noise(lambda strength: strength, left, target, start=start, tolerance=2 * TOLERANCE, n_trials=8)
+        match_noise(lambda strength: strength, left, target, start=start, tolerance=REACHED, n_trials=8)
     except NoiseMatchError:
         _look_between(left, tried, target)
     strength = min(tried, key=lambda one: abs(np.log(tried[one] / target)))

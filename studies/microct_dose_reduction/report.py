@@ -12,6 +12,7 @@ from typing import Any
 
 import measures
 import numpy as np
+from comparators import REACHED
 from measuring import HIGH, LOW, METHODS, NETWORKS, READERS_RUNGS, REFERENCE, ladders_of
 from scans import SPLITS, Bench
 
@@ -253,18 +254,21 @@ def settings_table(results: Record) -> str:
     for name in METHODS:
         if name in (LOW, HIGH, *NETWORKS):
             continue
-        cells = [_settings(results[place]["settings"]["settings"].get(name)) for place in ("phantom", "mice")]
+        set_up = [results[place]["settings"] for place in ("phantom", "mice")]
+        cells = [_settings(one["settings"].get(name), one["target"]) for one in set_up]
         rows.append([name, *cells])
     return table(["", "on the phantom", "on the validation mouse"], rows)
 
 
-def _settings(found: Record | str | None) -> str:
+def _settings(found: Record | str | None, target: float) -> str:
     if found is None or isinstance(found, str):
         return "not reached"
     hidden = ("noise_hu", "noise_when_set")
-    return ", ".join(
+    told = ", ".join(
         f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items() if key not in hidden
     )
+    left = found.get("noise_when_set", target) / target
+    return told if abs(left - 1) <= REACHED else f"{told}: comes closest, with {left:.2f} times the noise"
 
 
 def _factor(one: Record) -> str:

@@ -100,6 +100,28 @@ def test_a_filter_is_set_before_its_noise_rises_again() -> None:
         crossing(left, (1.0, 2.0, 4.0), 5.0)
 
 
+def test_the_strength_of_total_variation_is_the_closest_where_none_leaves_so_little_noise() -> None:
+    matched = module("comparators").matched_strength
+
+    def left(volumes: Any) -> float:  # falls, then rises: least is 12, at a strength of 50
+        return float(12.0 * np.exp(0.3 * np.log(volumes[0] / 50.0) ** 2))
+
+    reached = matched(lambda strength: [strength], left, 20.0, 30.0)
+    assert reached["noise_when_set"] == pytest.approx(20.0, rel=0.05)
+    closest = matched(lambda strength: [strength], left, 6.0, 30.0)
+    assert closest["noise_when_set"] == pytest.approx(12.0, rel=0.02)
+    assert closest["strength"] == pytest.approx(50.0, rel=0.25)
+
+
+def test_the_report_says_where_the_noise_asked_for_is_not_reached() -> None:
+    told = module("report")._settings
+    assert told({"strength": 30.0, "noise_when_set": 10.2}, 10.0) == "strength 30"
+    assert told({"strength": 30.0, "noise_when_set": 24.0}, 10.0) == (
+        "strength 30: comes closest, with 2.40 times the noise"
+    )
+    assert told("it leaves 1.37 times the noise asked for at least", 10.0) == "not reached"
+
+
 def test_a_median_between_two_sizes_is_their_mean() -> None:
     median, volume = module("comparators").median, noisy(3, 20, 20)
     for axes in (2, 3):
