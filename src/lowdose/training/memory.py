@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
     """Let the process keep what is freed, for the next step asks for the same; whether it could be said.
 
     The GNU C library returns large blocks to the system at once. A step of training frees and asks for some
-    hundred megabytes of features, and each of their pages would be cleared and mapped anew. Peak memory is
-    the same. Other systems are left as they are.
+    hundred megabytes of features, and each of their pages would be cleared and mapped anew. What is kept has
+    holes where sizes vary, as in validation, so the peak may rise. Other systems are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False
