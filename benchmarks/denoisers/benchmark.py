@@ -2,11 +2,12 @@
 
     python benchmarks/denoisers/benchmark.py DATA [--work FOLDER] [--stage NAME] [--only NAME,...] [--smoke]
 
-DATA holds the public scans that sources.yaml names. Every network of lowdose learns for twelve minutes on two
-cores, three of them to choose its learning rate; then it is measured on held-out patients, on real pairs and
-on a phantom, beside filters, iterative total variation and the shipped model. What is done is kept in the
+DATA holds the public scans that sources.yaml names. Every network of lowdose learns for seven minutes on two
+cores, after some minutes to choose its learning rate; then it is measured on held-out patients, on real pairs
+and on a phantom, beside filters, iterative total variation and the shipped model. What is done is kept in the
 work folder and not done again, so that a run which was stopped goes on; remove a result to have it made
-anew. The stages `pace` and `speed` want the machine for themselves.
+anew. Learning rates are kept in learning_rates.json as well, where a run on another machine finds them. The
+stages `pace` and `speed` want the machine for themselves.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cases import SHOWN, Case, Patient, cases, held_out, real_pair, rods_scanned
 from entrants import HERE, IDENTITY, OTHERS, Budget, digest, few_sources, networks, seen_by_shipped, sources
 from learning import Course, pace_of
 from picture import REFERENCE, draw
+from rates import keep_tuning, known_tuning
 from readme import write_readme
 from scores import Tally, of_pair, of_rods
 from speed import measured as speed_of
@@ -131,7 +133,19 @@ class Bench:
 
     def tune(self, name: str) -> None:
         if name in networks():
-            self.once(name, "tuned", lambda: self._course(name).tuned(self._steps(name, tuning=True)))
+            self.once(name, "tuned", lambda: self._tuned(name))
+
+    def _tuned(self, name: str) -> dict[str, Any]:
+        """What is known of before, or found now and kept for other runs, unless this is a trial."""
+        network, steps = networks()[name], self._steps(name, tuning=True)
+        if self.smoke:
+            return self._course(name).tuned(steps)
+        conditions = digest(asdict(network), self.sources, self.budget.tuning_seconds)
+        tuned = known_tuning(name, conditions)
+        if tuned is None:
+            tuned = self._course(name).tuned(steps)
+            keep_tuning(name, conditions, tuned)
+        return tuned
 
     def train(self, name: str) -> None:
         if name in networks():

@@ -25,7 +25,7 @@ OTHERS = (SHIPPED, *FILTERS, "iterative-tv", IDENTITY)
 """The methods that are not trained here."""
 GAIN = 4.0
 GRID = 3.0
-"""Between neighbours of the three learning rates."""
+"""Between neighbours among the learning rates."""
 SEED = 1
 
 
@@ -35,7 +35,7 @@ class Budget:
 
     tuning_seconds: float = 60.0
     """With each of the learning rates."""
-    training_seconds: float = 540.0
+    training_seconds: float = 420.0
     most_steps: int | None = None
     """In place of the time, where a trial run must be short."""
 
@@ -62,7 +62,7 @@ class Network:
 
     @property
     def rates(self) -> tuple[float, float, float]:
-        """The learning rates that are tried."""
+        """The learning rates that are tried first."""
         return tuple(float(f"{self.rate * GRID**power:.3g}") for power in (-1, 0, 1))  # type: ignore[return-value]
 
     @property

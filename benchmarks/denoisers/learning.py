@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from entrants import Budget, Network
 from numpy.typing import NDArray
+from rates import best_rate, rates_to_try, tried
 
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.experiment import make_fabric, method_of, network_of, patch_shape, train
@@ -106,12 +107,14 @@ class Course:
 
     def tuned(self, n_steps: int) -> dict[str, Any]:
         """The validation error that each learning rate reaches in `n_steps`, and the best rate."""
-        errors: dict[str, float | None] = {}
-        for rate in self.network.rates:
+
+        def error_of(rate: float) -> float | None:
             folder = self.folder / f"tuning-{rate:g}"
             error = self._error(self.network.plan(self.sources, n_steps, rate), folder)
-            errors[f"{rate:g}"] = error if math.isfinite(error) else None
-            print(f"  learning rate {rate:g}: validation error {error:.4f}", flush=True)
+            print(f"  {self.network.name}, learning rate {rate:g}: validation error {error:.4f}", flush=True)
+            return error if math.isfinite(error) else None
+
+        errors = tried(self.network.rates, error_of)
         return {"steps": n_steps, "errors": errors, "rate": best_rate(errors)}
 
     def trained(self, n_steps: int, tuned: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +131,7 @@ class Course:
                 "rate": rate,
                 "error": error,
                 "seconds": None if resumed else time.perf_counter() - started,
+                "device": device_in_words(),
                 "model": f"{folder.name}/{self.network.name}",
             }
         raise TrainingError(f"{self.network.name}: no learning rate trains to the end")
@@ -145,23 +149,13 @@ class Course:
         return least_error((folder / LOG).read_text(encoding="utf-8"))
 
 
+def device_in_words() -> str:
+    """What the steps are computed on."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
 def least_error(log: str) -> float:
     """Of the lines of a log, NaN where there is none."""
     told = [json.loads(line)["validation_error"] for line in log.splitlines()]
     known = [error for error in told if error is not None and math.isfinite(error)]
     return min(known, default=math.nan)
-
-
-def best_rate(errors: dict[str, float | None]) -> float:
-    """The rate with the least error; TrainingError where none has one."""
-    known = {rate: error for rate, error in errors.items() if error is not None}
-    if not known:
-        raise TrainingError("no learning rate of the grid trains; choose a lower one")
-    return float(min(known, key=lambda rate: known[rate]))
-
-
-def rates_to_try(tuned: dict[str, Any]) -> list[float]:
-    """The best rate, then the lower ones that trained, by their error."""
-    errors = {float(rate): error for rate, error in tuned["errors"].items() if error is not None}
-    lower = sorted((rate for rate in errors if rate < tuned["rate"]), key=lambda rate: errors[rate])
-    return [tuned["rate"], *lower]

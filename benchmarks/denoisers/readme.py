@@ -72,11 +72,15 @@ def machine_in_words(record: Mapping[str, Any]) -> str:
     busy = [told["training"]["busy_before"] for told in record["methods"].values() if "training" in told]
     text = (
         f"{record['date'][:10]}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
-        f"{machine['system']}; {3 * budget['tuning_seconds'] / 60:g} minutes of tuning and "
+        f"{machine['system']}; {budget['tuning_seconds'] / 60:g} minutes with each learning rate and "
         f"{budget['training_seconds'] / 60:g} of training"
     )
     if budget["most_steps"] is not None:
         text += f", cut to {budget['most_steps']} steps: a trial run, whose numbers mean nothing"
+    trained = (told["training"] for told in record["methods"].values() if "training" in told)
+    devices = {training["device"] for training in trained} - {"cpu"}
+    if devices:
+        text += f"; the steps of that time were computed on {' and '.join(sorted(devices))}"
     if busy:
         text += f"; cores in use before the paces were measured: {max(busy):.1f} at most"
     return text + "."

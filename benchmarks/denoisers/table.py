@@ -221,7 +221,8 @@ def training_table(results: Mapping[str, Any]) -> str:
         told = results.get(name, {}).get("training")
         if told is None:
             continue
-        at_edge = told["rate"] in (network.rates[0], network.rates[-1])
+        rates = [float(rate) for rate in told["tuning"]["errors"]]
+        at_edge = told["rate"] in (min(rates), max(rates))
         lines.append(
             _row(
                 [

@@ -5,9 +5,10 @@ Every one of them has a single parameter, which is set so that it leaves the noi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +35,10 @@ SIGMAS = tuple(0.4 * 1.3**k for k in range(10))
 """Voxels: of the Gaussian, tried one after the other until the noise is low enough."""
 SMOOTHINGS = (0.8, 1.0, 1.2, 1.5, 2.0, 4.0)
 """Of the Wiener filter."""
-MEDIAN_SIZES = {2: (3, 5, 7, 9, 11, 13, 15), 3: (3, 5, 7, 9)}
+MEDIAN_SIZES = {2: (1, 3, 5, 7, 9, 11, 13, 15), 3: (1, 3, 5, 7, 9)}
 """Voxels, by the number of axes."""
-TOLERANCE = 0.02
-"""Of the noise asked for."""
-REACHED = 2 * TOLERANCE
-"""The same of total variation, of which a trial is a reconstruction."""
+REACHED = 0.04
+"""Of the noise asked for: nearer than this it counts as left."""
 
 
 def gaussian(volume: Volume, sigma: float, axes: int) -> Volume:
@@ -53,12 +52,14 @@ def median(volume: Volume, size: float, axes: int) -> Volume:
 
     A median has steps, and one of them leaves the noise asked for by chance alone.
     """
+    return _between_odd_sizes(size, lambda odd: _odd_median(volume, odd, axes))
+
+
+def _between_odd_sizes(size: float, median_of: Callable[[int], Volume]) -> Volume:
     below = int(2 * np.floor((size - 1) / 2) + 1)
     share = np.float32((size - below) / 2)
-    first = _odd_median(volume, below, axes)
-    if share == 0:
-        return first
-    return first + share * (_odd_median(volume, below + 2, axes) - first)
+    first = median_of(below)
+    return first if share == 0 else first + share * (median_of(below + 2) - first)
 
 
 def _odd_median(volume: Volume, size: int, axes: int) -> Volume:
@@ -85,6 +86,8 @@ def wiener(volume: Volume, smoothing: float, axes: int, *, size: int, noise: flo
 Measure = Callable[[Sequence[Volume]], float]
 """The noise of some volumes of one object."""
 Settings = dict[str, float]
+NOISE_WHEN_SET = "noise_when_set"
+"""Where settings say which noise they left when they were found."""
 
 
 def filter_of(name: str, settings: Settings) -> Callable[[Volume], Volume]:
@@ -102,23 +105,47 @@ def filter_of(name: str, settings: Settings) -> Callable[[Volume], Volume]:
 FILTERS = tuple(f"{kind} {axes}-D" for axes in (2, 3) for kind in ("Gaussian", "median", "Wiener"))
 
 
-def matched_filters(volumes: Sequence[Volume], measure: Measure, target: float) -> dict[str, Settings | str]:
-    """The settings of every filter with which `measure` of what it makes of `volumes` is `target`, or in a
-    sentence why there are none.
+def matched_filters(volumes: Sequence[Volume], measure: Measure, target: float) -> dict[str, Settings]:
+    """The settings of every filter with which `measure` of what it makes of `volumes` comes closest to
+    `target`; `noise_when_set` among them is that noise, which no setting brings down to every target.
     """
-    found: dict[str, Settings | str] = {}
-    for name in FILTERS:
-        kind, axes = name.split()[0], int(name[-3])
-        try:
-            if kind == "Gaussian":
-                found[name] = _matched(name, {}, "sigma_voxels", SIGMAS, volumes, measure, target)
-            elif kind == "median":
-                found[name] = _matched_median(axes, volumes, measure, target)
-            else:
-                found[name] = _matched_wiener(name, volumes, measure, target)
-        except NoiseMatchError as error:
-            found[name] = str(error)
-    return found
+    return {name: _matched(name, volumes, measure, target) for name in FILTERS}
+
+
+def _matched(name: str, volumes: Sequence[Volume], measure: Measure, target: float) -> Settings:
+    kind, axes = name.split()[0], int(name[-3])
+    tried: list[Settings] = []
+
+    def left(settings: Settings, smoothed: Iterable[Volume]) -> float:
+        noise = measure(list(smoothed))
+        tried.append(settings | {NOISE_WHEN_SET: noise})
+        return noise
+
+    def by_settings(settings: Settings) -> float:
+        return left(settings, map(filter_of(name, settings), volumes))
+
+    with suppress(NoiseMatchError):
+        if kind == "Gaussian":
+            crossing(lambda sigma: by_settings({"sigma_voxels": sigma}), SIGMAS, target)
+        elif kind == "median":
+            odd = [cache(partial(_odd_median, volume, axes=axes)) for volume in volumes]
+            crossing(
+                lambda size: left({"size_voxels": size}, (_between_odd_sizes(size, one) for one in odd)),
+                MEDIAN_SIZES[axes], target,
+            )  # fmt: skip
+        else:
+            given = {"noise_hu": measure(volumes)}
+            for size in WIENER_SIZES:
+                with suppress(NoiseMatchError):
+                    fixed = given | {"size_voxels": size}
+                    crossing(lambda s, fixed=fixed: by_settings(fixed | {"smoothing": s}), SMOOTHINGS, target)
+                    break
+    return closest(tried, target)
+
+
+def closest(tried: Sequence[Settings], target: float) -> Settings:
+    """Those that left the noise nearest to `target`, by ratio."""
+    return min(tried, key=lambda one: abs(np.log(one[NOISE_WHEN_SET] / target)))
 
 
 def crossing(left: Callable[[float], float], parameters: Sequence[float], target: float) -> float:
@@ -136,49 +163,6 @@ def crossing(left: Callable[[float], float], parameters: Sequence[float], target
             return float(brentq(lambda p: left(p) - target, before, parameter, xtol=0.01 * parameter))
         lowest, before = min(lowest, noise), parameter
     raise NoiseMatchError(f"it leaves {lowest / target:.2f} times the noise asked for at least")
-
-
-def _matched(
-    name: str,
-    settings: Settings,
-    parameter: str,
-    parameters: Sequence[float],
-    volumes: Sequence[Volume],
-    measure: Measure,
-    target: float,
-) -> Settings:
-    def left(value: float) -> float:
-        smooth = filter_of(name, settings | {parameter: value})
-        return measure([smooth(volume) for volume in volumes])
-
-    return settings | {parameter: crossing(left, parameters, target)}
-
-
-def _matched_wiener(name: str, volumes: Sequence[Volume], measure: Measure, target: float) -> Settings:
-    """With the smallest window that can."""
-    noise = measure(volumes)
-    for size in WIENER_SIZES:
-        settings = {"noise_hu": noise, "size_voxels": size}
-        with suppress(NoiseMatchError):
-            return _matched(name, settings, "smoothing", SMOOTHINGS, volumes, measure, target)
-    raise NoiseMatchError(f"no window of up to {WIENER_SIZES[-1]} voxels leaves as little noise")
-
-
-def _matched_median(axes: int, volumes: Sequence[Volume], measure: Measure, target: float) -> Settings:
-    """The first odd size that leaves less than the target, mixed with the one before it."""
-    before = list(volumes)
-    for size in MEDIAN_SIZES[axes]:
-        after = [_odd_median(volume, size, axes) for volume in volumes]
-        if measure(after) < target:
-
-            def excess(share: float, before: list[Volume] = before, after: list[Volume] = after) -> float:
-                mixed = [a + np.float32(share) * (b - a) for a, b in zip(before, after, strict=True)]
-                return measure(mixed) - target
-
-            share = brentq(excess, 0.0, 1.0, xtol=0.01) if excess(0.0) > 0 else 0.0
-            return {"size_voxels": size - 2 + 2 * float(share)}
-        before = after
-    raise NoiseMatchError(f"no window of up to {MEDIAN_SIZES[axes][-1]} voxels leaves as little noise")
 
 
 @dataclass(frozen=True)
@@ -248,24 +232,24 @@ def matched_strength(
 
     Where none does, because what is measured as noise holds more than noise, the strength that comes closest.
     """
-    tried: dict[float, float] = {}
+    tried: list[Settings] = []
 
     def left(strength: float) -> float:
-        tried[strength] = measure(reconstruct(strength))
-        return tried[strength]
+        noise = measure(reconstruct(strength))
+        tried.append({"strength": strength, NOISE_WHEN_SET: noise})
+        return noise
 
     try:
         match_noise(lambda strength: strength, left, target, start=start, tolerance=REACHED, n_trials=8)
     except NoiseMatchError:
         _look_between(left, tried, target)
-    strength = min(tried, key=lambda one: abs(np.log(tried[one] / target)))
-    return {"strength": strength, "noise_when_set": tried[strength]}
+    return closest(tried, target)
 
 
-def _look_between(left: Callable[[float], float], tried: dict[float, float], target: float) -> None:
+def _look_between(left: Callable[[float], float], tried: Sequence[Settings], target: float) -> None:
     """Try more strengths between the neighbours of the closest one."""
-    ordered = sorted(tried)
-    at = ordered.index(min(tried, key=lambda one: abs(np.log(tried[one] / target))))
+    ordered = sorted(one["strength"] for one in tried)
+    at = ordered.index(closest(tried, target)["strength"])
     bounds = np.log([ordered[max(at - 1, 0)], ordered[min(at + 1, len(ordered) - 1)]])
     minimize_scalar(
         lambda logarithm: abs(np.log(left(float(np.exp(logarithm))) / target)),

@@ -220,8 +220,6 @@ class Measuring:
 
     def on_phantom(self, name: str, matched: dict[str, Any]) -> dict[str, Any]:
         settings = matched["settings"].get(name, {})
-        if isinstance(settings, str):
-            return {"settings": None, "note": settings}
         n_repeats = self.repeats.tv if name == TV else self.repeats.filters
         scanner = self.phantom.scanner
         if name == HIGH:
@@ -237,8 +235,6 @@ class Measuring:
 
     def on_mouse(self, mouse: Mouse, name: str, matched: dict[str, Any]) -> dict[str, Any]:
         settings = matched["settings"].get(name, {})
-        if isinstance(settings, str):
-            return {"settings": None, "note": settings}
         folder = self.work / "scans" / mouse.name
         if name == HIGH:
             image = read_volume(folder / "high.nii")

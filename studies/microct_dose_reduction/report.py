@@ -12,7 +12,7 @@ from typing import Any
 
 import measures
 import numpy as np
-from comparators import REACHED
+from comparators import NOISE_WHEN_SET, REACHED
 from measuring import HIGH, LOW, METHODS, NETWORKS, READERS_RUNGS, REFERENCE, ladders_of
 from scans import SPLITS, Bench
 
@@ -59,7 +59,6 @@ def gathered(bench: Bench, measured: Path) -> Record:
                     fits, row["noise"], {rod: one["cnr"] for rod, one in row["rods"].items()}
                 )
                 for name, row in phantom.items()
-                if "noise" in row
             },
         },
         "mice": {
@@ -103,8 +102,6 @@ def mouse_factors(per_mouse: Mapping[str, Mapping[str, Record]], ladders: Mappin
     for name, rows in per_mouse.items():
         found[name] = {}
         for mouse, row in rows.items():
-            if "noise" not in row:
-                continue
             cnr = row["cnr_fat"]
             known = {"fat": cnr} if cnr and "cnr fat" in fits[mouse] else {}
             found[name][mouse] = measures.equivalent_doses(fits[mouse], row["noise"], known)
@@ -113,14 +110,11 @@ def mouse_factors(per_mouse: Mapping[str, Mapping[str, Record]], ladders: Mappin
 
 def summaries(rows: Mapping[str, Record]) -> Record:
     """Mean and interval over mice of every number."""
-    measured = [row for row in rows.values() if "noise" in row]
-    if not measured:
-        return {}
     found: Record = {}
     for key in ("noise", "cnr_fat", "vessel_contrast_kept", "rmse_body", "f50"):
-        found[key] = summary([row[key] for row in measured])
-    tissues = dict.fromkeys(tissue for row in measured for tissue in row["bias"])
-    found["bias"] = {t: summary([row["bias"].get(t) for row in measured]) for t in tissues}
+        found[key] = summary([row[key] for row in rows.values()])
+    tissues = dict.fromkeys(tissue for row in rows.values() for tissue in row["bias"])
+    found["bias"] = {t: summary([row["bias"].get(t) for row in rows.values()]) for t in tissues}
     return found
 
 
@@ -162,9 +156,6 @@ def phantom_table(results: Record) -> str:
     head += [f"CNR at {contrasts[FAINT]:+.0f} HU", "mean of the NPS", "its peak", "bias (HU)"]
     rows = []
     for name, row in methods.items():
-        if "noise" not in row:
-            rows.append([name, "not reached", *[""] * (len(head) - 2)])
-            continue
         f50s = [_f50(row["rods"][rod]) for rod in SHOWN_RODS]
         spectrum = row["spectrum"]
         rows.append([
@@ -185,7 +176,7 @@ def _f50(rod: Record) -> str:
 
 
 def bars_table(results: Record) -> str:
-    methods = {name: row for name, row in results["phantom"]["methods"].items() if "bars" in row}
+    methods = results["phantom"]["methods"]
     frequencies = list(methods[LOW]["bars"])
     head = [
         "",
@@ -210,17 +201,15 @@ def mice_table(results: Record) -> str:
         "vessel contrast kept",
     ]
     keys = (("noise", 1), ("rmse_body", 1), ("f50", 2), ("cnr_fat", 2), ("vessel_contrast_kept", 2))
-    rows = []
-    for name, found in results["mice"]["summaries"].items():
-        if not found:
-            rows.append([name, "not reached", *[""] * (len(head) - 2)])
-            continue
-        rows.append([name, *(_interval(found[key], digits) for key, digits in keys)])
+    rows = [
+        [name, *(_interval(found[key], digits) for key, digits in keys)]
+        for name, found in results["mice"]["summaries"].items()
+    ]
     return table(head, rows)
 
 
 def bias_table(results: Record) -> str:
-    found = {name: one["bias"] for name, one in results["mice"]["summaries"].items() if one}
+    found = {name: one["bias"] for name, one in results["mice"]["summaries"].items()}
     tissues = [tissue for tissue in SHOWN_TISSUES if tissue in found[LOW]]
     rows = [
         [name, *(_interval(bias[tissue], 1, signed) if tissue in bias else "" for tissue in tissues)]
@@ -237,11 +226,9 @@ def dose_table(results: Record) -> str:
     head += ["noise, mice", "CNR of fat pads, mice"]
     rows = []
     for name in (HIGH, *(one for one in METHODS if one not in (LOW, HIGH))):
-        if name not in phantom:
-            continue
         over_mice = []
         for key in ("noise", "cnr fat"):
-            factors = [row[key]["factor"] for row in mice.get(name, {}).values() if key in row]
+            factors = [row[key]["factor"] for row in mice[name].values() if key in row]
             over_mice.append(_interval(summary(factors), 1) if factors else "")
         cells = (_factor(phantom[name][key]) for key in ("noise", *(f"cnr {rod}" for rod in rods)))
         rows.append([name, *cells, *over_mice])
@@ -255,19 +242,17 @@ def settings_table(results: Record) -> str:
         if name in (LOW, HIGH, *NETWORKS):
             continue
         set_up = [results[place]["settings"] for place in ("phantom", "mice")]
-        cells = [_settings(one["settings"].get(name), one["target"]) for one in set_up]
+        cells = [_settings(one["settings"][name], one["target"]) for one in set_up]
         rows.append([name, *cells])
     return table(["", "on the phantom", "on the validation mouse"], rows)
 
 
-def _settings(found: Record | str | None, target: float) -> str:
-    if found is None or isinstance(found, str):
-        return "not reached"
-    hidden = ("noise_hu", "noise_when_set")
+def _settings(found: Record, target: float) -> str:
+    hidden = ("noise_hu", NOISE_WHEN_SET)
     told = ", ".join(
         f"{key.replace('_', ' ')} {value:.3g}" for key, value in found.items() if key not in hidden
     )
-    left = found.get("noise_when_set", target) / target
+    left = found[NOISE_WHEN_SET] / target
     return told if abs(left - 1) <= REACHED else f"{told}: comes closest, with {left:.2f} times the noise"
 
 

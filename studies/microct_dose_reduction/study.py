@@ -69,7 +69,7 @@ def train(bench: Bench, work: Path) -> None:
 def measure(bench: Bench, work: Path) -> None:
     _check_models(work)
     repeats = Repeats() if bench is FULL else replace(Repeats(), filters=3, tv=2)
-    models = {name: network(_model(work, name), bench.voxel) for name in NETWORKS}
+    models = {name: network(model_of(work, name), bench.voxel) for name in NETWORKS}
     Measuring(bench, work, _measured(work), models, repeats).run()
 
 
@@ -85,19 +85,20 @@ def report(bench: Bench, work: Path) -> None:
     draw(results, bench, work, _measured(work), out / "figure.png")
 
 
-def _model(work: Path, name: str) -> Path:
+def model_of(work: Path, name: str) -> Path:
+    """Where the trained network `name` is."""
     return work / "training" / MODELS[name] / MODELS[name]
 
 
 def _check_models(work: Path) -> None:
-    missing = [name for name in NETWORKS if not _model(work, name).is_dir()]
+    missing = [name for name in NETWORKS if not model_of(work, name).is_dir()]
     if missing:
         raise SystemExit(f"{' and '.join(missing)} not trained yet; run the stage 'train' first")
 
 
 def _measured(work: Path) -> Path:
     """Where the measures of these very models are: other models have others."""
-    digests = (sha256_of_file(_model(work, name) / ONNX)[:8] for name in NETWORKS)
+    digests = (sha256_of_file(model_of(work, name) / ONNX)[:8] for name in NETWORKS)
     return work / "measures" / "-".join(digests)
 
 

@@ -45,7 +45,7 @@ def test_steps_fill_the_time_and_a_trial_run_cuts_them() -> None:
     budget = module("entrants").Budget
     assert budget().steps(60.0, 0.25) == 240
     assert budget().steps(60.0, 90.0) == 1
-    assert budget(most_steps=20).steps(540.0, 0.25) == 20
+    assert budget(most_steps=20).steps(420.0, 0.25) == 20
 
 
 def test_lengths_follow_from_the_number_of_steps() -> None:
@@ -91,15 +91,43 @@ def test_the_pace_is_the_median_of_whole_rounds_after_the_first_two() -> None:
 
 
 def test_the_best_rate_has_the_least_validation_error() -> None:
-    learning = module("learning")
+    rates = module("rates")
     errors = {"0.001": 0.61, "0.003": None, "0.000333": 0.64}
-    assert learning.best_rate(errors) == 0.001
-    assert learning.rates_to_try({"errors": errors, "rate": 0.001}) == [0.001, 0.000333]
+    assert rates.best_rate(errors) == 0.001
+    assert rates.rates_to_try({"errors": errors, "rate": 0.001}) == [0.001, 0.000333]
     with pytest.raises(TrainingError, match="no learning rate"):
-        learning.best_rate({"0.001": None})
+        rates.best_rate({"0.001": None})
     log = '{"validation_error": 0.7}\n{"validation_error": null}\n{"validation_error": 0.6}\n'
-    assert learning.least_error(log) == 0.6
-    assert np.isnan(learning.least_error(""))
+    least_error = module("learning").least_error
+    assert least_error(log) == 0.6
+    assert np.isnan(least_error(""))
+
+
+@pytest.mark.parametrize(
+    ("best", "wanted"),
+    [
+        (0.001, [0.001, 0.003, 0.000333]),  # it has a neighbour on either side
+        (0.02, [0.001, 0.003, 0.000333, 0.009, 0.027]),  # two more, and no others
+        (0.0001, [0.001, 0.003, 0.000333, 0.000111, 3.7e-05]),
+    ],
+)
+def test_rates_are_tried_until_the_best_has_neighbours(best: float, wanted: list[float]) -> None:
+    tried = module("rates").tried((0.000333, 0.001, 0.003), lambda rate: abs(np.log(rate / best)))
+    assert sorted(map(float, tried)) == sorted(wanted)
+
+
+def test_tuning_is_known_again_under_the_same_conditions_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = module("rates")
+    monkeypatch.setattr(rates, "KNOWN", tmp_path / "rates.json")
+    assert rates.known_tuning("cnn-10", "a") is None
+    found = {"steps": 9, "errors": {"0.001": 0.6}, "rate": 0.001}
+    rates.keep_tuning("red-cnn", "b", found | {"rate": 0.003})
+    rates.keep_tuning("cnn-10", "a", found)
+    assert rates.known_tuning("cnn-10", "a") == found
+    assert rates.known_tuning("cnn-10", "b") is None
+    assert rates.known_tuning("red-cnn", "b")["rate"] == 0.003
 
 
 def test_an_input_has_four_times_the_variance_in_whole_hu() -> None:
