@@ -7,6 +7,7 @@ from lowdose.networks.cnn10 import Cnn10
 from lowdose.networks.cpce_2d import Cpce2d
 from lowdose.networks.cpce_3d import Cpce3d
 from lowdose.networks.du_gan import DuGan
+from lowdose.networks.graph_convolution import GraphConvolution
 from lowdose.networks.map_nn import MapNn
 from lowdose.networks.network import DenoisingNetwork
 from lowdose.networks.quadratic_autoencoder import QuadraticAutoencoder
@@ -37,5 +38,6 @@ NETWORKS: dict[str, type[DenoisingNetwork]] = {
     "du-gan": DuGan,
     "transct": TransCt,
     "bilateral": Bilateral,
+    "graph-convolution": GraphConvolution,
 }
 """Every network by its name: the one place where names become classes."""
