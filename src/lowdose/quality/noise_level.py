@@ -42,6 +42,13 @@ def flat_soft_tissue(hu: NDArray[np.floating], padding: NDArray[np.bool_] | None
     return _is_flat_soft_tissue(smooth, steepness) & valid
 
 
+def flat_matter(hu: NDArray[np.floating], padding: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Pixels of one slice `[y, x]` in flat matter of any kind but air, chosen as flat soft tissue is."""
+    values, valid = _valid(hu, padding)
+    smooth, steepness = _smoothed(values, valid)
+    return valid & (smooth > MATTER_HU) & (steepness < FLAT_HU_PER_PX)
+
+
 def global_noise_level(slices: Iterable[NDArray[np.floating]], spacing_mm: tuple[float, float]) -> float:
     """Global noise level of `slices` in HU, each `[y, x]` with NaN where nothing was measured.
 

@@ -168,6 +168,6 @@ def detrended(regions: NDArray[np.floating]) -> Floats:
     y, x = np.meshgrid(np.linspace(-1, 1, n_y), np.linspace(-1, 1, n_x), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).reshape(6, -1)
     basis = np.linalg.qr(terms.T)[0]
-    flat = regions.reshape(n_regions, -1).astype(np.float64)
+    flat = regions.reshape(n_regions, n_y * n_x).astype(np.float64)
     residual: Floats = flat - (flat @ basis) @ basis.T
     return np.reshape(residual, regions.shape)
