@@ -62,7 +62,7 @@ class NoisePatches:
     @property
     def levels(self) -> Floats:
         """Standard deviation of every patch in HU."""
-        return self.noise.std(axis=(1, 2), dtype=np.float64)
+        return np.asarray(self.noise.std(axis=(1, 2), dtype=np.float64))
 
     def __len__(self) -> int:
         return len(self.noise)
@@ -104,7 +104,8 @@ def flat_corners(slice_: Slice, side: int) -> Corners:
     total = np.pad(flat.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     y, x = np.mgrid[0 : n_y - side + 1 : side // 2, 0 : n_x - side + 1 : side // 2]
     inside = total[y + side, x + side] - total[y, x + side] - total[y + side, x] + total[y, x]
-    return np.stack([y, x], axis=-1)[inside >= _FLAT_SHARE * side**2]
+    corners: Corners = np.stack([y, x], axis=-1)[inside >= _FLAT_SHARE * side**2]
+    return corners
 
 
 def judged(noise: Floats) -> NDArray[np.intp]:
