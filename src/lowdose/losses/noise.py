@@ -19,17 +19,17 @@ def periodogram(noise: Tensor) -> Tensor:
     window = torch.hann_window(n_y, periodic=True, device=noise.device)[:, None] * torch.hann_window(
         n_x, periodic=True, device=noise.device
     )
-    power = torch.fft.rfft2(noise[:, 0] * window).abs().square()
+    power: Tensor = torch.fft.rfft2(noise[:, 0] * window).abs().square()
     return power / window.square().sum()
 
 
 def whittle_loss(residual: Tensor, spectrum: Tensor) -> Tensor:
     """Negative log-likelihood, in nats a pixel and less a constant, of stationary Gaussian noise.
 
-    `residual` is `(b, 1, y, x)` and `spectrum` `(y, x / 2 + 1)` its expected power (P. Whittle 1953, Ark. Mat.
-    2, 423).
+    `residual` is `(b, 1, y, x)` and `spectrum` `(y, x / 2 + 1)` its expected power (P. Whittle 1953, Ark.
+    Mat. 2, 423).
     """
-    taken, weights = _frequencies(*residual.shape[-2:], residual.device)
+    taken, weights = _frequencies(residual)
     expected = spectrum[taken].clamp_min(1e-6)
     power = periodogram(residual)[:, taken]
     nats = 0.5 * (power / expected + expected.log())
@@ -38,13 +38,15 @@ def whittle_loss(residual: Tensor, spectrum: Tensor) -> Tensor:
 
 def spectrum_distance(made: Tensor, real: Tensor) -> Tensor:
     """Mean squared difference of the logarithms of the mean power of two batches `(b, 1, y, x)`."""
-    taken, weights = _frequencies(*real.shape[-2:], real.device)
+    taken, weights = _frequencies(real)
     ours, theirs = (periodogram(noise)[:, taken].mean(dim=0).clamp_min(1e-6).log() for noise in (made, real))
     return ((ours - theirs).square() * weights).sum() / weights.sum()
 
 
-def _frequencies(n_y: int, n_x: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _frequencies(noise: Tensor) -> tuple[Tensor, Tensor]:
     """Which of `rfft2`'s frequencies count, and how often each stands for itself and its mirror image."""
+    n_y, n_x = noise.shape[-2:]
+    device = noise.device
     y = torch.fft.fftfreq(n_y, 1 / n_y, device=device)[:, None]
     x = torch.fft.rfftfreq(n_x, 1 / n_x, device=device)
     taken = torch.hypot(y, x) >= LOWEST_CYCLES

@@ -1,7 +1,7 @@
 """A variational autoencoder of noise: what its latents cannot say is noise of a learned texture.
 
-Task-driven denoising (TDDL, ISICDM 2020) learns the noise of scans with a variational autoencoder, of which no
-layers are published; those here are ours. A plain one smooths noise away, because what the decoder cannot
+Task-driven denoising (TDDL, ISICDM 2020) learns the noise of scans with a variational autoencoder, of which
+no layers are published; those here are ours. A plain one smooths noise away, because what the decoder cannot
 foresee counts as white. Here it counts as noise with a spectrum of its own, which is learned as well, and is
 drawn again when noise is made. Everything is convolutional and the latents are as far apart as pixels are,
 so that noise of any size comes out in one piece.
@@ -62,7 +62,8 @@ class NoiseVae(nn.Module):
 
     def spectrum(self, n_y: int, n_x: int) -> Tensor:
         """Power `(y, x / 2 + 1)` of the texture, by the frequencies of `torch.fft.rfft2`."""
-        return torch.fft.rfft2(self.texture[0, 0], s=(n_y, n_x)).abs().square()
+        power: Tensor = torch.fft.rfft2(self.texture[0, 0], s=(n_y, n_x)).abs().square()
+        return power
 
     def sample(self, n: int, n_y: int, n_x: int, generator: torch.Generator) -> Tensor:
         """`n` images of noise `(n, 1, y, x)` of about unit level."""
@@ -71,5 +72,6 @@ class NoiseVae(nn.Module):
         latents = torch.randn(n, self.latents, rows, columns, generator=generator).to(device)
         margin = self.texture.shape[-1] // 2
         white = torch.randn(n, 1, n_y + 2 * margin, n_x + 2 * margin, generator=generator).to(device)
-        foreseen = self.decoder(latents)[..., _MARGIN * _STRIDE :, _MARGIN * _STRIDE :][..., :n_y, :n_x]
+        edge = _MARGIN * _STRIDE
+        foreseen: Tensor = self.decoder(latents)[..., edge : edge + n_y, edge : edge + n_x]
         return foreseen + functional.conv2d(white, self.texture)
