@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lowdose.losses.noise import periodogram, spectrum_distance, whittle_loss
+from lowdose.losses.noise import expected_periodogram, periodogram, spectrum_distance, whittle_loss
 
 
 def white(n, n_y=32, n_x=24, seed=1):
@@ -50,3 +50,18 @@ def test_the_distance_of_spectra_tells_texture_and_level():
     assert float(spectrum_distance(more, real)) < 0.01
     assert float(spectrum_distance(1.1 * more, real)) == pytest.approx(np.log(1.21) ** 2, abs=0.02)
     assert float(spectrum_distance(blurred, real)) > 1.0
+
+
+def test_the_expected_periodogram_is_the_mean_of_many():
+    textures = torch.randn(2, 7, 7, generator=torch.Generator().manual_seed(5))
+    expected = expected_periodogram(textures, 24, 32)
+    for texture, wanted in zip(textures, expected, strict=True):
+        noise = torch.nn.functional.conv2d(white(6000, 30, 38), texture[None, None])
+        measured = periodogram(noise).mean(dim=0)
+        assert float((measured - wanted).abs().mean() / wanted.mean()) < 0.02
+
+
+def test_the_expected_periodogram_of_white_noise_is_one():
+    texture = torch.zeros(1, 5, 5)
+    texture[0, 2, 2] = 1.0
+    assert torch.allclose(expected_periodogram(texture, 16, 16), torch.ones(1, 16, 9), atol=1e-5)

@@ -1,56 +1,87 @@
 import pytest
 import torch
 
-from lowdose.networks.noise_vae import NoiseVae
+from lowdose.losses.noise import expected_periodogram, periodogram
+from lowdose.networks.noise_vae import NoiseVae, latent_field
 
 
 def model(**sizes):
     torch.manual_seed(0)
-    return NoiseVae(**{"width": 4, "latents": 3, "kernel": 5} | sizes).requires_grad_(False)
+    return NoiseVae(**{"latents": 3, "kernel": 5} | sizes).requires_grad_(False)
 
 
 def generator(seed=1):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (33, 50), (7, 128)])
-def test_noise_has_the_size_that_is_asked_for(size):
-    assert model().sample(2, *size, generator()).shape == (2, 1, *size)
+@pytest.mark.parametrize("size", [(32, 32), (33, 50)])
+def test_patches_of_any_size_have_latents(size):
+    mean, log_variance = model().encode(torch.randn(2, 1, *size))
+    assert mean.shape == log_variance.shape == (2, 3)
 
 
-def test_latents_lie_four_pixels_apart():
-    mean, log_variance = model().encode(torch.randn(2, 1, 32, 24))
-    assert mean.shape == log_variance.shape == (2, 3, 8, 6)
+def test_latents_do_not_depend_on_where_the_noise_lies():
+    """Of a patch that repeats, filters see the same power wherever it starts."""
+    network, tile = model(), torch.randn(1, 1, 16, 16, generator=generator())
+    network.filters.weight.copy_(torch.randn_like(network.filters.weight))
+    first, moved = (
+        network.encode(tile.repeat(1, 1, 3, 3)[..., y : y + 24, x : x + 24])[0] for y, x in ((0, 0), (3, 7))
+    )
+    assert torch.allclose(first, moved, atol=1e-4)
+
+
+def test_noise_has_the_power_of_its_texture():
+    network, latents = model(), 3 * torch.randn(1, 3, generator=generator())
+    made = torch.cat([network.noise(latents[:, :, None, None], 64, 64, generator(k)) for k in range(600)])
+    texture = network.texture(latents)
+    assert torch.allclose(texture, texture.flip(1, 2), atol=1e-6)
+    assert float(made.var()) == pytest.approx(float(texture.square().sum()), rel=0.02)
+    measured, expected = periodogram(made).mean(dim=0), expected_periodogram(texture, 64, 64)[0]
+    assert float((measured - expected).abs().mean() / expected.mean()) < 0.05
+    by_pixel = made.var(dim=0)[0]  # no border, no seam
+    assert float(by_pixel.std() / by_pixel.mean()) < 0.07
+
+
+def test_a_texture_that_changes_from_left_to_right_leaves_no_seam():
+    network = model()
+    ends = 3 * torch.randn(2, 3, generator=generator())
+    field = ends.T.reshape(1, 3, 1, 2)
+    columns = torch.cat([network.noise(field, 64, 41, generator(k)) for k in range(400)]).var(dim=(0, 1, 2))
+    first, last = network.texture(ends)
+    shares = torch.linspace(0, 1, 41)
+    expected = torch.stack([((1 - s) * first + s * last).square().sum() for s in shares])
+    assert torch.allclose(columns, expected, rtol=0.05)
+
+
+def test_the_texture_of_no_latents_has_the_power_that_it_starts_from():
+    network = model(kernel=17)
+    for weight in network.decoder.parameters():
+        weight.zero_()
+    given = torch.zeros(1, 17, 17)
+    given[0, 6:11, 7:10] = torch.randn(5, 3, generator=generator())
+    power = expected_periodogram(given, 32, 32)[0]
+    network.start_from(power)
+    started = expected_periodogram(network.texture(torch.zeros(1, 3)), 32, 32)[0]
+    assert float((started - power).abs().mean() / power.mean()) < 0.1
 
 
 def test_the_same_seed_gives_the_same_noise_and_another_one_another():
-    made = model().sample(1, 20, 20, generator())
-    assert torch.equal(made, model().sample(1, 20, 20, generator()))
-    assert not torch.allclose(made, model().sample(1, 20, 20, generator(2)))
+    network, latents = model(), torch.zeros(1, 3, 2, 2)
+    made = network.noise(latents, 20, 20, generator())
+    assert torch.equal(made, network.noise(latents, 20, 20, generator()))
+    assert not torch.allclose(made, network.noise(latents, 20, 20, generator(2)))
 
 
-def test_noise_is_alike_everywhere():
-    """Neither seams between latents that padding reaches nor a border: variance is that of the middle."""
-    network = model()
-    made = network.sample(3000, 24, 24, generator())
-    variance = made.var(dim=0)[0]
-    by_phase = torch.stack([variance[y::4, x::4].mean() for y in range(4) for x in range(4)])
-    border = torch.cat([variance[0], variance[-1], variance[:, 0], variance[:, -1]]).mean()
-    assert float(border) == pytest.approx(float(variance[4:-4, 4:-4].mean()), rel=0.03)
-    assert by_phase.max() / by_phase.min() < 1.1  # of an untrained decoder
-
-
-def test_the_spectrum_is_that_of_the_texture():
-    network = model()
-    network.texture.copy_(torch.randn(1, 1, 5, 5, generator=generator(3)))
-    for weight in network.decoder.parameters():
-        weight.zero_()
-    made = network.sample(4000, 16, 16, generator())
-    periodic = torch.fft.rfft2(torch.nn.functional.pad(network.texture[0, 0], (0, 11, 0, 11))).abs().square()
-    assert torch.allclose(network.spectrum(16, 16), periodic, atol=1e-4)
-    assert float(made.var()) == pytest.approx(float(network.texture.square().sum()), rel=0.02)
+@pytest.mark.parametrize("size", [(40, 51), (33, 64)])
+def test_latents_of_unit_variance_that_change_slowly(size):
+    field = latent_field(300, 4, *size, 8.0, generator())
+    assert field.shape == (300, 4, *size)
+    assert float(field.var()) == pytest.approx(1.0, rel=0.05)
+    assert float(field.var(dim=(0, 1)).std()) < 0.1
+    step = (field[..., 1:] - field[..., :-1]).square().mean()
+    assert float(step) == pytest.approx(1 / (2 * 8.0**2), rel=0.1)  # of a Gaussian correlation
 
 
 def test_an_even_kernel_has_no_middle():
-    with pytest.raises(ValueError, match="must be odd"):
+    with pytest.raises(ValueError, match="make its kernel odd"):
         NoiseVae(kernel=4)

@@ -16,21 +16,42 @@ def periodogram(noise: Tensor) -> Tensor:
     unit variance has power one.
     """
     n_y, n_x = noise.shape[-2:]
-    window = torch.hann_window(n_y, periodic=True, device=noise.device)[:, None] * torch.hann_window(
-        n_x, periodic=True, device=noise.device
-    )
+    window = _window(n_y, n_x, noise.device)
     power: Tensor = torch.fft.rfft2(noise[:, 0] * window).abs().square()
     return power / window.square().sum()
+
+
+def expected_periodogram(textures: Tensor, n_y: int, n_x: int) -> Tensor:
+    """What `periodogram` is on average for white noise filtered with `textures` `(b, k, k)`, exactly.
+
+    The window blurs a spectrum: by Wiener and Khinchin the autocorrelation of the noise is multiplied with
+    that of the window.
+    """
+    shape = (2 * n_y, 2 * n_x)
+    window = _window(n_y, n_x, textures.device)
+    ours, windows = (
+        torch.fft.irfft2(torch.fft.rfft2(image, s=shape).abs().square(), s=shape)
+        for image in (textures, window)
+    )
+    product = ours * windows / window.square().sum()
+    folded = product.reshape(-1, 2, n_y, 2, n_x).sum(dim=(1, 3))
+    expected: Tensor = torch.fft.rfft2(folded).real.clamp_min(0.0)
+    return expected
+
+
+def _window(n_y: int, n_x: int, device: torch.device) -> Tensor:
+    rows, columns = (torch.hann_window(n, periodic=True, device=device) for n in (n_y, n_x))
+    return rows[:, None] * columns
 
 
 def whittle_loss(residual: Tensor, spectrum: Tensor) -> Tensor:
     """Negative log-likelihood, in nats a pixel and less a constant, of stationary Gaussian noise.
 
-    `residual` is `(b, 1, y, x)` and `spectrum` `(y, x / 2 + 1)` its expected power (P. Whittle 1953, Ark.
-    Mat. 2, 423).
+    `residual` is `(b, 1, y, x)`, `spectrum` `(b, y, x / 2 + 1)` or without `b` its expected power (P. Whittle
+    1953, Ark. Mat. 2, 423).
     """
     taken, weights = _frequencies(residual)
-    expected = spectrum[taken].clamp_min(1e-6)
+    expected = spectrum[..., taken].clamp_min(1e-5)
     power = periodogram(residual)[:, taken]
     nats = 0.5 * (power / expected + expected.log())
     return (nats * weights).sum(dim=1).mean() / weights.sum()

@@ -1,10 +1,10 @@
-"""A variational autoencoder of noise: what its latents cannot say is noise of a learned texture.
+"""A variational autoencoder of noise: latents say which texture it has at a place, chance the rest.
 
 Task-driven denoising (TDDL, ISICDM 2020) learns the noise of scans with a variational autoencoder, of which
-no layers are published; those here are ours. A plain one smooths noise away, because what the decoder cannot
-foresee counts as white. Here it counts as noise with a spectrum of its own, which is learned as well, and is
-drawn again when noise is made. Everything is convolutional and the latents are as far apart as pixels are,
-so that noise of any size comes out in one piece.
+no layers are published; those here are ours. A plain one smooths noise away, because whatever its decoder
+cannot foresee counts as white. Noise of CT is close to Gaussian, and what varies from place to place is its
+texture: rays through a leg or past a shoulder give it a direction. So the decoder gives a texture, a kernel
+that white noise is filtered with, and a patch is as likely as its power is under that of the texture.
 """
 
 from __future__ import annotations
@@ -14,64 +14,95 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _SLOPE = 0.2
-_STRIDE = 4
-"""Pixels a latent."""
-_MARGIN = 4
-"""Latents around those that are asked for, which padding reaches."""
+_RANK = 12
+"""Of the space that the textures of an image are taken from."""
 
 
 class NoiseVae(nn.Module):
-    """Noise of unit level `(b, 1, y, x)` to latents and back, and noise of any size from nothing.
+    """Patches of noise of unit level to latents, latents to textures, and noise of any size from either.
 
-    `width` channels at full resolution, `latents` at a quarter of it, a texture of `kernel` squared pixels.
+    The encoder sees the power behind `width` learned filters. The decoder gives amplitudes by frequency,
+    which make a symmetric kernel of `kernel` squared pixels. ValueError if that is even.
     """
 
-    def __init__(self, *, width: int = 32, latents: int = 8, kernel: int = 15) -> None:
+    amplitude: Tensor
+
+    def __init__(self, *, latents: int = 6, kernel: int = 17, width: int = 32, hidden: int = 64) -> None:
         super().__init__()
         if kernel % 2 == 0:
-            raise ValueError(f"the texture's kernel has {kernel} pixels along a side; it must be odd")
-        self.latents = latents
+            raise ValueError(f"a texture of {kernel} pixels has no middle; make its kernel odd")
+        self.n_latents, self.kernel = latents, kernel
+        self.filters = nn.Conv2d(1, width, 9, bias=False)
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, width, 5, padding=2),
-            nn.LeakyReLU(_SLOPE),
-            nn.Conv2d(width, width, 4, stride=2, padding=1),
-            nn.LeakyReLU(_SLOPE),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-            nn.LeakyReLU(_SLOPE),
-            nn.Conv2d(2 * width, 2 * latents, 3, padding=1),
+            nn.Linear(width, hidden), nn.LeakyReLU(_SLOPE), nn.Linear(hidden, 2 * latents)
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(latents, 2 * width, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(2 * width, width, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
-            nn.Conv2d(width, 1, 5, padding=2),
+            nn.Linear(latents, hidden), nn.LeakyReLU(_SLOPE), nn.Linear(hidden, kernel * (kernel // 2 + 1))
         )
-        texture = torch.zeros(1, 1, kernel, kernel)
-        texture[..., kernel // 2, kernel // 2] = 1.0
-        self.texture = nn.Parameter(texture)
+        self.register_buffer("amplitude", torch.ones(kernel, kernel // 2 + 1))
+
+    def start_from(self, power: Tensor) -> None:
+        """Take `power` `(y, x / 2 + 1)`, that of all noise to be learned, for the texture of no latents.
+
+        By the frequencies of `torch.fft.rfft2`, of as many pixels as the kernel or more.
+        """
+        n_y = power.shape[0]
+        correlation = torch.fft.irfft2(power, s=(n_y, n_y))
+        half = self.kernel // 2
+        rows = torch.arange(-half, half + 1)
+        window = torch.cos(torch.pi * rows / (self.kernel + 1)).clamp_min(0)
+        cut = correlation[rows % n_y][:, rows % n_y] * window[:, None] * window
+        kept = torch.fft.rfft2(torch.fft.ifftshift(cut)).real
+        self.amplitude.copy_(kept.clamp_min(1e-4 * float(kept.max())).sqrt())
 
     def encode(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance of the latents, `(b, latents, y / 4, x / 4)` each."""
-        mean, log_variance = self.encoder(noise).chunk(2, dim=1)
+        """Mean and logarithm of the variance of the latents `(b, latents)` of patches `(b, 1, y, x)`."""
+        power = self.filters(noise).square().mean(dim=(2, 3))
+        mean, log_variance = self.encoder((power + 1e-6).log()).chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
-    def spectrum(self, n_y: int, n_x: int) -> Tensor:
-        """Power `(y, x / 2 + 1)` of the texture, by the frequencies of `torch.fft.rfft2`."""
-        power: Tensor = torch.fft.rfft2(self.texture[0, 0], s=(n_y, n_x)).abs().square()
-        return power
+    def texture(self, latents: Tensor) -> Tensor:
+        """The kernels `(b, kernel, kernel)` that white noise of unit level is filtered with."""
+        change = self.decoder(latents).reshape(-1, *self.amplitude.shape)
+        amplitude = self.amplitude * change.clamp(-6.0, 6.0).exp()
+        kernels = torch.fft.irfft2(amplitude, s=(self.kernel, self.kernel))
+        centred: Tensor = torch.fft.fftshift(kernels, dim=(1, 2))
+        return centred
 
-    def sample(self, n: int, n_y: int, n_x: int, generator: torch.Generator) -> Tensor:
-        """`n` images of noise `(n, 1, y, x)` of about unit level."""
-        device = self.texture.device
-        rows, columns = (-(-length // _STRIDE) + 2 * _MARGIN for length in (n_y, n_x))
-        latents = torch.randn(n, self.latents, rows, columns, generator=generator).to(device)
-        margin = self.texture.shape[-1] // 2
-        white = torch.randn(n, 1, n_y + 2 * margin, n_x + 2 * margin, generator=generator).to(device)
-        edge = _MARGIN * _STRIDE
-        foreseen: Tensor = self.decoder(latents)[..., edge : edge + n_y, edge : edge + n_x]
-        return foreseen + functional.conv2d(white, self.texture)
+    def noise(self, latents: Tensor, n_y: int, n_x: int, generator: torch.Generator) -> Tensor:
+        """Noise `(b, 1, n_y, n_x)` whose texture follows that of a grid of latents `(b, latents, y, x)`.
+
+        The grid spans the image, corners on corners. Textures lie in a space of few dimensions, so that white
+        noise is filtered a dozen times and mixed at every pixel.
+        """
+        n_b, _, rows, columns = latents.shape
+        kernels = self.texture(latents.movedim(1, -1).reshape(-1, self.n_latents)).flatten(1)
+        middle = kernels.mean(dim=0, keepdim=True)
+        _, _, basis = torch.linalg.svd(kernels - middle, full_matrices=False)
+        basis = torch.cat([middle, basis[:_RANK]])
+        shares = torch.cat([torch.ones_like(kernels[:, :1]), (kernels - middle) @ basis[1:].T], dim=1)
+        shares = shares.reshape(n_b, rows, columns, -1).movedim(-1, 1)
+        shares = functional.interpolate(shares, (n_y, n_x), mode="bilinear", align_corners=True)
+        half = self.kernel // 2
+        white = torch.randn(n_b, 1, n_y + 2 * half, n_x + 2 * half, generator=generator)
+        filters = basis.reshape(-1, 1, self.kernel, self.kernel)
+        return (functional.conv2d(white.to(latents.device), filters) * shares).sum(dim=1, keepdim=True)
+
+
+def latent_field(
+    n: int, latents: int, n_y: int, n_x: int, reach: float, generator: torch.Generator
+) -> Tensor:
+    """Random latents `(n, latents, y, x)` of unit variance that hardly change within `reach` pixels."""
+    margin = int(3 * reach)
+    shape = (n_y + margin, n_x + margin)
+    wave_y, wave_x = (torch.fft.fftfreq(length) for length in shape)
+    square = wave_y[:, None] ** 2 + wave_x[: shape[1] // 2 + 1].abs() ** 2
+    gain = torch.exp(-2 * (torch.pi * reach) ** 2 * square)
+    white = torch.randn(n, latents, *shape, generator=generator)
+    field: Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=shape)
+    twice = torch.full_like(gain, 2.0)
+    twice[:, 0] = 1.0
+    if shape[1] % 2 == 0:
+        twice[:, -1] = 1.0
+    variance = (gain.square() * twice).sum() / (shape[0] * shape[1])
+    return field[..., :n_y, :n_x] / variance.sqrt()
