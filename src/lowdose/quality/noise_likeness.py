@@ -1,4 +1,4 @@
-"""How alike two samples of noise are: level, spectrum, moments, correlation, and if they can be told apart."""
+"""How alike two samples of noise are, and whether they can be told apart."""
 
 from __future__ import annotations
 
