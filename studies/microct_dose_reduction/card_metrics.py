@@ -75,6 +75,17 @@ def metrics_of(name: str, results: Mapping[str, Any]) -> tuple[Metric, ...]:
     )  # fmt: skip
 
 
+def conditions(bench: Mapping[str, Any]) -> dict[str, str]:
+    """How the scans were taken that a network learned from, in the words of a card."""
+    low, high = bench["photons"]
+    return {
+        "dose_range": f"{low:g} photons a channel and view before the mouse, targets {high:g}, at 50 kV, "
+        f"electronic noise of {bench['electronic_noise_photons']:g} photons",
+        "kernels": f"Feldkamp with a Hann window, {bench['views']} views",
+        "slice_thickness_mm": f"{bench['voxel_mm']:g}",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -86,7 +97,9 @@ def main() -> None:
         folder = BUNDLED / MODELS[name]
         if arguments.work is not None:
             shutil.copytree(model_of(arguments.work, name), folder, dirs_exist_ok=True)
-        card = load_card(folder).model_copy(update={"metrics": metrics_of(name, results)})
+        card = load_card(folder).model_copy(
+            update={"metrics": metrics_of(name, results), **conditions(results["bench"])}
+        )
         with written_whole(folder / CARD) as temporary:
             temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

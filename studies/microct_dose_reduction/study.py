@@ -7,7 +7,8 @@
 give the higher dose from the low one, and are compared with filters and iterative total variation that leave
 the same noise. Every mouse, training and measure is a file in the work folder, so a rerun goes on where the
 last one stopped. The last stage writes results.json, figure.png and the tables of README.md into this folder.
-At most three hours on two cores; with `--smoke` everything is tiny, takes some minutes, and means nothing.
+About an hour and a quarter on two cores; with `--smoke` everything is tiny, takes some minutes, and means
+nothing.
 """
 
 from __future__ import annotations
