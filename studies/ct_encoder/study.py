@@ -139,7 +139,7 @@ def main() -> None:
         on_progress=told,
     )
     if outcome.step == SCHEDULE.n_steps:
-        print(export(outcome.denoiser, data, outcome.selected_step, FOLDER).model_dump_json(indent=2))
+        print(export(outcome.network, data, outcome.selected_step, FOLDER).model_dump_json(indent=2))
 
 
 if __name__ == "__main__":

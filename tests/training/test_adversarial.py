@@ -218,7 +218,7 @@ def test_an_adversarial_run_resumes_to_the_same_bits(tmp_path, make):
     with pytest.raises(Stopped):
         run("stopped", stop_at=3)
     resumed = run("stopped")
-    assert weights(resumed.denoiser) == weights(whole.denoiser)
+    assert weights(resumed.network) == weights(whole.network)
 
 
 def test_patches_are_judged_as_well():

@@ -98,7 +98,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, killed_at):
         run(tmp_path / "killed", schedule(), on_progress=killing(killed_at))
     resumed = run(tmp_path / "killed", schedule())
     assert resumed.step == 12
-    assert weights(resumed.denoiser) == weights(whole.denoiser)
+    assert weights(resumed.network) == weights(whole.network)
     assert logged(tmp_path / "killed") == logged(tmp_path / "whole")
 
 
@@ -110,7 +110,7 @@ def test_a_run_out_of_time_leaves_a_checkpoint(tmp_path):
 
 
 def test_training_learns_to_remove_noise(tmp_path):
-    trained = run(tmp_path, schedule(n_steps=120, batch_size=8, ema_decay=0.9, validate_every=60)).denoiser
+    trained = run(tmp_path, schedule(n_steps=120, batch_size=8, ema_decay=0.9, validate_every=60)).network
     noisy, target = flat_pairs(16, 5)
     with torch.no_grad():
         output = trained(torch.from_numpy(SCALING.scaled(noisy))).numpy() * 100
@@ -137,7 +137,7 @@ def test_the_weights_with_the_least_validation_error_are_selected(tmp_path):
         assert outcome.selected_step == expected
         log = {line["step"]: line["validation_error"] for line in logged(tmp_path / selection)}
         assert log[40] < log[80]
-        found = validation_of([flat_pairs(4, 99)], outcome.denoiser, SCALING, CPU)(outcome.denoiser)
+        found = validation_of([flat_pairs(4, 99)], outcome.network, SCALING, CPU)(outcome.network)
         assert found.error == pytest.approx(log[expected], abs=1e-6)
 
 
@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tm
         run(tmp_path, schedule(), draw=draw)
     resumed = run(tmp_path, schedule())
     (tmp_path / "whole").mkdir()
-    assert weights(resumed.denoiser) == weights(run(tmp_path / "whole", schedule()).denoiser)
+    assert weights(resumed.network) == weights(run(tmp_path / "whole", schedule()).network)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
@@ -202,7 +202,7 @@ plan = schedule(batch_size=4, n_steps=8)
 outcome = fit(fabric, Supervised(network, SCALING, OBJECTIVE), flat_pair, held_back, plan, Path(sys.argv[1]),
               architecture={})
 if fabric.is_global_zero:
-    torch.save(outcome.denoiser.state_dict(), Path(sys.argv[1]) / "weights.pt")
+    torch.save(outcome.network.state_dict(), Path(sys.argv[1]) / "weights.pt")
 """
 
 

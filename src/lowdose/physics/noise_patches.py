@@ -35,9 +35,11 @@ _UNEVEN = 2.5
 """Largest ratio of the variances in the quarters of a patch."""
 _OUTSTANDING = 6.0
 """Standard deviations of a pixel that is no noise: a vessel, a calcification."""
+_MOMENT_SPREADS = 3.5
+"""Of skewness and kurtosis by chance, beyond which a patch is unlike the rest."""
 _NOISELESS_HU = 1e-3
 
-REASONS = ("anatomy at low frequencies", "uneven", "something stands out", "no noise")
+REASONS = ("anatomy at low frequencies", "uneven", "something stands out", "unlike the rest", "no noise")
 """Why candidates are left out."""
 
 
@@ -123,8 +125,9 @@ def judged(noise: Floats) -> NDArray[np.intp]:
     quarters = _quarter_variances(scaled)
     uneven = quarters.max(axis=1) > _UNEVEN * np.maximum(quarters.min(axis=1), 1e-12)
     outstanding = np.abs(scaled).max(axis=(1, 2)) > _OUTSTANDING
-    against = np.stack([coarse > _COARSE_EXCESS * typical, uneven, outstanding, silent])
-    against[:3, silent] = False
+    unlike = _unlike_the_rest(scaled, ~silent)
+    against = np.stack([coarse > _COARSE_EXCESS * typical, uneven, outstanding, unlike, silent])
+    against[:-1, silent] = False
     return np.where(against.any(axis=0), against.argmax(axis=0), -1)
 
 
@@ -135,6 +138,27 @@ def coarse_share(noise: Floats) -> Floats:
     cycles = np.hypot(np.fft.fftfreq(n_y, 1 / n_y)[:, None], np.fft.fftfreq(n_x, 1 / n_x)[None])
     whole = power.sum(axis=(1, 2))
     return np.asarray(power[:, cycles <= _COARSE_CYCLES].sum(axis=1) / np.where(whole > 0, whole, 1.0))
+
+
+def _unlike_the_rest(scaled: Floats, judged: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Patches of unit variance whose moments are not those of the rest, as of edges and small vessels.
+
+    How much they vary by chance follows from the correlation r of Gaussian noise: the variances of skewness
+    and kurtosis of N pixels are 6 sum(r^3) / N and 24 sum(r^4) / N.
+    """
+    if not judged.any():
+        return np.zeros(len(scaled), bool)
+    n_y, n_x = scaled.shape[1:]
+    power = (np.abs(np.fft.fft2(scaled[judged])) ** 2).mean(axis=0)
+    correlation = np.fft.ifft2(power).real
+    correlation /= correlation[0, 0]
+    n = n_y * n_x
+    unlike = np.zeros(len(scaled), bool)
+    for order, factor in ((3, 6.0), (4, 24.0)):
+        moments = (scaled**order).mean(axis=(1, 2))
+        spread = np.sqrt(factor * np.abs((correlation**order).sum()) / n)
+        unlike |= np.abs(moments - np.median(moments[judged])) > _MOMENT_SPREADS * spread
+    return unlike
 
 
 def _quarter_variances(noise: Floats) -> Floats:

@@ -6,7 +6,7 @@ import inspect
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -90,7 +90,7 @@ def train(
     if fabric.is_global_zero:
         pixels = [size for scan in data.training for size in scan.spacing[1:]]
         export_model(
-            outcome.denoiser.cpu(),
+            cast(DenoisingNetwork, outcome.network.cpu()),
             plan,
             data.described,
             outcome.selected_step,

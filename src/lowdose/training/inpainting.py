@@ -26,14 +26,14 @@ class Inpainting:
 
     @property
     def trained(self) -> Mapping[str, Trained]:
-        return {"denoiser": Trained(self.autoencoder, 1.0)}
+        return {"autoencoder": Trained(self.autoencoder, 1.0)}
 
     def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
         """Lower the error of what is painted in."""
         image = torch.from_numpy(self.scaling.scaled(batch.noisy)).to(turn.device)
         masked, mask = with_blocks_masked(image, turn.generator)
         loss = inpainting_error(self.autoencoder(masked), image, mask)
-        descend("denoiser", loss)
+        descend("autoencoder", loss)
         return {"loss": float(loss.detach())}
 
 

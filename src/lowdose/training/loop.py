@@ -15,7 +15,6 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lowdose.networks.network import DenoisingNetwork
 from lowdose.provenance import written_whole
 from lowdose.training.batches import Batch, Draw, batch_of_step, drawn_ahead
 from lowdose.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
@@ -88,11 +87,11 @@ class Method(Protocol):
 
     @property
     def trained(self) -> Mapping[str, Trained]:
-        """Everything that is trained, `denoiser` among it."""
+        """Everything that is trained; the first is what all is about: it is averaged, validated and kept."""
         ...
 
     def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
-        """Learn from one batch; the losses by name, `loss` the denoiser's."""
+        """Learn from one batch; the losses by name, `loss` that of the first of `trained`."""
         ...
 
 
@@ -121,7 +120,7 @@ class Progress:
 class Outcome(NamedTuple):
     """What `fit` gives: the network with the weights to export, the step they are of, and the last step."""
 
-    denoiser: DenoisingNetwork
+    network: nn.Module
     selected_step: int
     step: int
 
@@ -216,7 +215,10 @@ class _Run:
             for name, one in self.trained.items()
         }
         moving_average = get_ema_multi_avg_fn(schedule.ema_decay)  # type: ignore[no-untyped-call]
-        self.averaged = AveragedModel(self.trained["denoiser"].module, multi_avg_fn=moving_average)
+        self.averaged = AveragedModel(self._first(), multi_avg_fn=moving_average)
+
+    def _first(self) -> nn.Module:
+        return next(iter(self.trained.values())).module
 
     def resume(self) -> None:
         """Take up the checkpoint of the folder, if there is one."""
@@ -264,7 +266,7 @@ class _Run:
         losses = self.method.step(batch, turn, self._descend)
         if "loss" in losses:
             self.recent.append(self._of_all(losses["loss"]))
-            self.averaged.update_parameters(self.trained["denoiser"].module)
+            self.averaged.update_parameters(self._first())
         elif not self.recent:
             self.recent.append(math.nan)  # a critic alone learned so far
         self.step += 1
@@ -328,7 +330,7 @@ class _Run:
 
     def outcome(self) -> Outcome:
         """The selected weights, in a network that no longer learns."""
-        network = cast(DenoisingNetwork, self.averaged.module)
+        network: nn.Module = self.averaged.module
         selected = self.step
         if self.best["weights"] is not None:
             network.load_state_dict(self.best["weights"])
