@@ -2,8 +2,8 @@
 
     python benchmarks/denoisers/benchmark.py DATA [--work FOLDER] [--stage NAME] [--only NAME,...] [--smoke]
 
-DATA holds the public scans that sources.yaml names. Every network of lowdose learns for seven minutes on two
-cores, after some minutes to choose its learning rate; then it is measured on held-out patients, on real pairs
+DATA holds the public scans that sources.yaml names. Every network of lowdose learns for five minutes on two
+cores, after two or three to choose its learning rate; then it is measured on held-out patients, on real pairs
 and on a phantom, beside filters, iterative total variation and the shipped model. What is done is kept in the
 work folder and not done again, so that a run which was stopped goes on; remove a result to have it made
 anew. Learning rates are kept in learning_rates.json as well, where a run on another machine finds them. The

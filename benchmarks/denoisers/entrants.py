@@ -33,9 +33,9 @@ SEED = 1
 class Budget:
     """How long every network may learn."""
 
-    tuning_seconds: float = 60.0
+    tuning_seconds: float = 40.0
     """With each of the learning rates."""
-    training_seconds: float = 420.0
+    training_seconds: float = 300.0
     most_steps: int | None = None
     """In place of the time, where a trial run must be short."""
 

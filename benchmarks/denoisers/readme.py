@@ -72,8 +72,8 @@ def machine_in_words(record: Mapping[str, Any]) -> str:
     busy = [told["training"]["busy_before"] for told in record["methods"].values() if "training" in told]
     text = (
         f"{record['date'][:10]}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
-        f"{machine['system']}; {budget['tuning_seconds'] / 60:g} minutes with each learning rate and "
-        f"{budget['training_seconds'] / 60:g} of training"
+        f"{machine['system']}; {budget['tuning_seconds']:g} seconds with each learning rate and "
+        f"{budget['training_seconds'] / 60:g} minutes of training"
     )
     if budget["most_steps"] is not None:
         text += f", cut to {budget['most_steps']} steps: a trial run, whose numbers mean nothing"

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from lowdose.losses.noise import expected_periodogram, periodogram, spectrum_distance, whittle_loss
+from lowdose.losses.noise import (
+    expected_periodogram,
+    periodogram,
+    spectrum_distance,
+    whittle_loss,
+    without_surface,
+)
+from lowdose.quality.spectra import detrended
 
 
 def white(n, n_y=32, n_x=24, seed=1):
@@ -65,3 +72,11 @@ def test_the_expected_periodogram_of_white_noise_is_one():
     texture = torch.zeros(1, 5, 5)
     texture[0, 2, 2] = 1.0
     assert torch.allclose(expected_periodogram(texture, 16, 16), torch.ones(1, 16, 9), atol=1e-5)
+
+
+def test_the_surface_that_is_taken_off_is_that_of_spectra():
+    noise = np.random.default_rng(0).standard_normal((3, 24, 20))
+    y, x = np.mgrid[:24, :20]
+    noise += 3 + 0.1 * y - 0.02 * x * y + 0.01 * x**2
+    ours = without_surface(torch.from_numpy(noise)[:, None].float())[:, 0].numpy()
+    assert np.allclose(ours, detrended(noise), atol=1e-4)

@@ -14,6 +14,11 @@ def generator(seed=1):
     return torch.Generator().manual_seed(seed)
 
 
+def correlation_down(kernel):
+    """Of a pixel with the next one along y, in white noise filtered with `kernel`."""
+    return (kernel[1:] * kernel[:-1]).sum() / kernel.square().sum()
+
+
 @pytest.mark.parametrize("size", [(32, 32), (33, 50)])
 def test_patches_of_any_size_have_latents(size):
     mean, log_variance = model().encode(torch.randn(2, 1, *size))
@@ -30,13 +35,14 @@ def test_latents_do_not_depend_on_where_the_noise_lies():
     assert torch.allclose(first, moved, atol=1e-4)
 
 
-def test_noise_has_the_power_of_its_texture():
+def test_noise_has_unit_level_and_the_power_of_its_texture():
     network, latents = model(), 3 * torch.randn(1, 3, generator=generator())
     made = torch.cat([network.noise(latents[:, :, None, None], 64, 64, generator(k)) for k in range(600)])
     texture = network.texture(latents)
     assert torch.allclose(texture, texture.flip(1, 2), atol=1e-6)
-    assert float(made.var()) == pytest.approx(float(texture.square().sum()), rel=0.02)
-    measured, expected = periodogram(made).mean(dim=0), expected_periodogram(texture, 64, 64)[0]
+    assert float(made.var()) == pytest.approx(1.0, rel=0.02)
+    unit = texture / texture.square().sum().sqrt()
+    measured, expected = periodogram(made).mean(dim=0), expected_periodogram(unit, 64, 64)[0]
     assert float((measured - expected).abs().mean() / expected.mean()) < 0.05
     by_pixel = made.var(dim=0)[0]  # no border, no seam
     assert float(by_pixel.std() / by_pixel.mean()) < 0.07
@@ -46,11 +52,13 @@ def test_a_texture_that_changes_from_left_to_right_leaves_no_seam():
     network = model()
     ends = 3 * torch.randn(2, 3, generator=generator())
     field = ends.T.reshape(1, 3, 1, 2)
-    columns = torch.cat([network.noise(field, 64, 41, generator(k)) for k in range(400)]).var(dim=(0, 1, 2))
+    made = torch.cat([network.noise(field, 64, 41, generator(k)) for k in range(400)])
+    assert torch.allclose(made.var(dim=(0, 1, 2)), torch.ones(41), rtol=0.05)
     first, last = network.texture(ends)
     shares = torch.linspace(0, 1, 41)
-    expected = torch.stack([((1 - s) * first + s * last).square().sum() for s in shares])
-    assert torch.allclose(columns, expected, rtol=0.05)
+    beside = torch.stack([correlation_down((1 - s) * first + s * last) for s in shares])
+    found = (made[:, :, 1:] * made[:, :, :-1]).mean(dim=(0, 1, 2))
+    assert torch.allclose(found, beside, atol=0.05)
 
 
 def test_the_texture_of_no_latents_has_the_power_that_it_starts_from():
@@ -63,6 +71,17 @@ def test_the_texture_of_no_latents_has_the_power_that_it_starts_from():
     network.start_from(power)
     started = expected_periodogram(network.texture(torch.zeros(1, 3)), 32, 32)[0]
     assert float((started - power).abs().mean() / power.mean()) < 0.1
+
+
+def test_noise_is_drawn_as_the_patches_were_encoded():
+    network, patches = model(), torch.randn(300, 1, 24, 24, generator=generator())
+    patches[:150] = patches[:150] + patches[:150].roll(1, dims=2)
+    network.settle(patches)
+    mean, log_variance = network.encode(patches)
+    drawn = network.usual + torch.randn(20000, 3, generator=generator()) @ network.spread.T
+    assert torch.allclose(drawn.mean(dim=0), mean.mean(dim=0), atol=0.05)
+    expected = torch.cov(mean.T) + torch.diag(log_variance.exp().mean(dim=0))
+    assert torch.allclose(torch.cov(drawn.T), expected, rtol=0.1, atol=0.05)
 
 
 def test_the_same_seed_gives_the_same_noise_and_another_one_another():

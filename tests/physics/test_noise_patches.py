@@ -56,7 +56,7 @@ def test_the_noise_of_a_flat_object_is_found_with_its_level_and_place(phantom):
         ("anatomy at low frequencies", lambda y, x: 25.0 * np.sin(2 * np.pi * x / 16)),
         ("something stands out", lambda y, x: np.where((y == 16) & (x == 16), 250.0, 0.0)),
         ("uneven", lambda y, x: np.where(x < 16, 30.0, 0.0) * (-1.0) ** (x + y)),
-        ("unlike the rest", lambda y, x: 70.0 * (abs(y - 15.5) < 3) * (abs(x - 15.5) < 3) * (-1.0) ** x),
+        ("skewed or peaked", lambda y, x: 70.0 * (abs(y - 15.5) < 3) * (abs(x - 15.5) < 3) * (-1.0) ** x),
         ("no noise", None),
     ],
 )  # fmt: skip

@@ -238,3 +238,64 @@ def test_patches_longer_than_wide_are_turned_by_halves():
     _, targets = batch(plain([synthetic(anatomy, noise=0.0)], patch=PatchShape(16, 32)), 40)
     assert targets.shape == (40, 1, 16, 32)
     assert {abs(round(float(p[0, 1, 0] - p[0, 0, 0]))) for p in targets} == {40}
+
+
+class White:
+    """Low-dose scans of one level with white noise."""
+
+    def __init__(self, level: float) -> None:
+        self.hu = level
+
+    def level(self, _generator: np.random.Generator) -> float:
+        return self.hu
+
+    def __call__(self, levels, _hu, generator):
+        return (levels * generator.standard_normal(levels.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("low", [2 * SIGMA, 6 * SIGMA])
+def test_induced_inputs_are_as_noisy_as_low_dose_scans_and_targets_have_the_stated_ratio(low, monkeypatch):
+    monkeypatch.setattr("lowdose.training.sampling._LEVEL_JITTER", 1.0)
+    inputs, targets = batch(plain([synthetic()], noise=White(low)), 150)
+    whole, own = ((images - 40.0).var(axis=(1, 2, 3)).mean() for images in (inputs, targets))
+    assert whole == pytest.approx(low**2, rel=0.04)
+    assert whole / own == pytest.approx(4.0, rel=0.04)
+
+
+def test_where_the_clean_scan_is_too_noisy_the_ratio_stays():
+    inputs, targets = batch(plain([synthetic()], noise=White(SIGMA)), 150)
+    whole, own = ((images - 40.0).var(axis=(1, 2, 3)).mean() for images in (inputs, targets))
+    assert own == pytest.approx(SIGMA**2, rel=0.04)
+    assert whole / own == pytest.approx(4.0, rel=0.04)
+
+
+def test_clean_scans_are_made_cleaner_by_averaging_neighbours(monkeypatch):
+    monkeypatch.setattr("lowdose.training.sampling._LEVEL_JITTER", 1.0)
+    low = 2 * SIGMA / np.sqrt(2)
+    inputs, targets = batch(plain([synthetic()], noise=White(low), averaged=1.0), 150)
+    whole, own = ((images - 40.0).var(axis=(1, 2, 3)).mean() for images in (inputs, targets))
+    assert own == pytest.approx(SIGMA**2 / 2, rel=0.05)
+    assert whole == pytest.approx(low**2, rel=0.05)
+
+
+def test_induced_noise_falls_and_rises_as_the_scans_own(monkeypatch):
+    monkeypatch.setattr("lowdose.training.sampling._LEVEL_JITTER", 1.0)
+    monkeypatch.setattr("lowdose.training.sampling._turned", lambda images, _generator, *, flip_z: images)
+    scan = synthetic()
+    halves = np.where(np.arange(64) < 32, 0.5, 1.5)
+    uneven = replace(scan, noise=np.rint(scan.noise * halves).astype(np.int16))
+    assert uneven.own_level == pytest.approx(SIGMA * np.sqrt((0.5**2 + 1.5**2) / 2), rel=0.05)
+    sampler = plain([uneven], patch=PatchShape(64, 64), noise=White(5 * uneven.own_level))
+    inputs, targets = batch(sampler, 60)
+    added = (inputs - targets).std(axis=(0, 1, 2))
+    expected = 5 * SIGMA * np.sqrt(0.75) * halves
+    assert added[:16].mean() == pytest.approx(expected[0], rel=0.06)
+    assert added[48:].mean() == pytest.approx(expected[-1], rel=0.06)
+
+
+def test_slices_beside_the_middle_have_noise_of_their_own():
+    sampler = plain([synthetic(noise=1.0)], patch=PatchShape(32, 32, context=1), noise=White(30.0))
+    inputs, _ = batch(sampler, 40)
+    left, right = inputs[:, 0].ravel() - 40.0, inputs[:, 2].ravel() - 40.0
+    assert inputs.shape == (40, 3, 32, 32)
+    assert abs(np.corrcoef(left, right)[0, 1]) < 0.03

@@ -20,6 +20,7 @@ from lowdose.cli.phantom import phantom
 from lowdose.cli.simulate import simulate
 from lowdose.cli.terminal import INTERRUPTED, complain, give_up
 from lowdose.cli.train import train
+from lowdose.cli.train_noise_model import train_noise_model
 
 
 class _Terminated(KeyboardInterrupt):
@@ -53,9 +54,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, denoise, simulate, evaluate, manifest, train, doctor):
+for command in (demo, denoise, simulate, evaluate, manifest, doctor):
     app.command()(command)
-for group in (methods, phantom):
+train.command("noise-model")(train_noise_model)
+for group in (methods, phantom, train):
     app.add_typer(group)
 
 

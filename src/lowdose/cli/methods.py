@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
+
+from lowdose.cli.groups import NamesAndCommands
 
 if TYPE_CHECKING:
     from lowdose.models.card import ModelCard
 
 
-class _NamesAndCommands(TyperGroup):
-    """A group whose first word is a command if it is one, and else the argument of the group itself."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.allow_interspersed_args = not args or args[0] not in self.commands
-        return super().parse_args(ctx, args)
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        params = super().get_params(ctx)
-        if ctx.command is self and ctx.allow_interspersed_args:
-            return params
-        return [one for one in params if one.param_type_name != "argument"]
-
-
 methods = typer.Typer(
     name="methods",
-    cls=_NamesAndCommands,
+    cls=NamesAndCommands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

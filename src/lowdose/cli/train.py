@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lowdose.cli.groups import NamesAndCommands
+
 if TYPE_CHECKING:
+    from lowdose.training.loop import Progress
     from lowdose.training.sources import Watcher
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -55,7 +58,17 @@ def _is_network(name: str) -> bool:
     return name in NETWORKS
 
 
-def train(
+train = typer.Typer(
+    name="train",
+    cls=NamesAndCommands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@train.callback()
+def denoiser(
+    context: typer.Context,
     plan: Annotated[Path | None, typer.Argument(metavar="CONFIG.yaml", help="What to train on what.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, log, model.")] = None,
     data: Annotated[Path, typer.Option(help="Folder that the paths of the plan are relative to.")] = Path(),
@@ -75,6 +88,8 @@ def train(
     """Train a denoiser on your own scans and export it as a model folder."""
     from lowdose.cli.terminal import give_up, refuse, say
 
+    if context.invoked_subcommand is not None:
+        return
     if template is not None:
         text = template_text(template)
         if text is None:
@@ -87,18 +102,16 @@ def train(
         )
     if not plan.is_file():
         refuse(f"{plan}: not found; `lowdose train --template supervised` prints a plan to start from")
-    try:
-        from lowdose.training.experiment import train as run
-    except ModuleNotFoundError as error:
-        refuse(f"training needs {error.name}; install it with: pip install 'lowdose[train]'")
+    need_training()
     from lowdose.training.checkpoint import CheckpointError
+    from lowdose.training.experiment import train as run
     from lowdose.training.export import ParityError
     from lowdose.training.loop import TrainingError
     from lowdose.training.plan import PlanError, read_plan
 
     seconds = float("inf") if max_minutes is None else 60 * max_minutes
     try:
-        folder = run(read_plan(plan), data, out, resume=resume, max_seconds=seconds, watcher=_watcher())
+        folder = run(read_plan(plan), data, out, resume=resume, max_seconds=seconds, watcher=watcher())
     except PlanError as error:
         refuse(str(error))
     except (ParityError, TrainingError, CheckpointError, OSError) as error:
@@ -111,24 +124,38 @@ def train(
         say(f"model in {folder}; use it with: lowdose denoise INPUT OUTPUT --method {folder}")
 
 
-def _watcher() -> Watcher:
-    from lowdose.cli.terminal import say, warn
-    from lowdose.training.loop import Progress
-    from lowdose.training.sources import Watcher
+def need_training() -> None:
+    """End with one sentence if what training takes is not installed."""
+    from lowdose.cli.terminal import refuse
 
-    def on_progress(progress: Progress) -> None:
-        if progress.validation is None and progress.step % 100:
-            return
-        left = (progress.n_steps - progress.step) * progress.seconds_per_step / 60
-        found = progress.validation
-        checked = "" if found is None else f", validation {found.error:.4f} of the error left"
-        say(
-            f"step {progress.step}/{progress.n_steps}: loss {progress.loss:.4f}{checked}, "
-            f"{progress.seconds_per_step:.2f} s a step, about {left:.0f} min left"
-        )
+    try:
+        import lowdose.training.experiment  # noqa: F401
+    except ModuleNotFoundError as error:
+        refuse(f"training needs {error.name}; install it with: pip install 'lowdose[train]'")
+
+
+def say_progress(progress: Progress) -> None:
+    """A line now and then: where a run stands, and how long it will take."""
+    from lowdose.cli.terminal import say
+
+    if progress.validation is None and progress.step % 100:
+        return
+    left = (progress.n_steps - progress.step) * progress.seconds_per_step / 60
+    found = progress.validation
+    checked = "" if found is None else f", validation {found.error:.4f} of the error left"
+    say(
+        f"step {progress.step}/{progress.n_steps}: loss {progress.loss:.4f}{checked}, "
+        f"{progress.seconds_per_step:.2f} s a step, about {left:.0f} min left"
+    )
+
+
+def watcher() -> Watcher:
+    """Tells a person at the terminal."""
+    from lowdose.cli.terminal import say, warn
+    from lowdose.training.sources import Watcher
 
     return Watcher(
         on_scan=lambda name, index, n: say(f"reading {name} ({index + 1} of {n})"),
         on_left_out=lambda sentence: warn(f"left out: {sentence}"),
-        on_progress=on_progress,
+        on_progress=say_progress,
     )

@@ -64,6 +64,17 @@ def spectrum_distance(made: Tensor, real: Tensor) -> Tensor:
     return ((ours - theirs).square() * weights).sum() / weights.sum()
 
 
+def without_surface(noise: Tensor) -> Tensor:
+    """Images `(b, 1, y, x)` less the quadratic surface that fits each best, as real noise is seen."""
+    n_y, n_x = noise.shape[-2:]
+    y, x = (torch.linspace(-1.0, 1.0, n, device=noise.device) for n in (n_y, n_x))
+    terms = [y[:, None] ** i * x**j for i in range(3) for j in range(3 - i)]
+    basis, _ = torch.linalg.qr(torch.stack([term.expand(n_y, n_x).reshape(-1) for term in terms], dim=1))
+    flat = noise.reshape(len(noise), -1)
+    left: Tensor = flat - (flat @ basis) @ basis.T
+    return left.reshape(noise.shape)
+
+
 def _frequencies(noise: Tensor) -> tuple[Tensor, Tensor]:
     """Which of `rfft2`'s frequencies count, and how often each stands for itself and its mirror image."""
     n_y, n_x = noise.shape[-2:]

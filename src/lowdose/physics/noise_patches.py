@@ -35,11 +35,11 @@ _UNEVEN = 2.5
 """Largest ratio of the variances in the quarters of a patch."""
 _OUTSTANDING = 6.0
 """Standard deviations of a pixel that is no noise: a vessel, a calcification."""
-_MOMENT_SPREADS = 3.5
-"""Of skewness and kurtosis by chance, beyond which a patch is unlike the rest."""
+_SKEW_SPREADS, _KURTOSIS_SPREADS = 2.5, 3.5
+"""Of skewness and kurtosis by chance, beyond which a patch is unlike noise."""
 _NOISELESS_HU = 1e-3
 
-REASONS = ("anatomy at low frequencies", "uneven", "something stands out", "unlike the rest", "no noise")
+REASONS = ("anatomy at low frequencies", "uneven", "something stands out", "skewed or peaked", "no noise")
 """Why candidates are left out."""
 
 
@@ -48,6 +48,8 @@ class NoisePatches:
     """The noise of one scan where it can be seen alone."""
 
     source: str
+    kernel: str
+    """As the header names it; empty where it does not."""
     spacing: tuple[float, float]
     """mm along y and x"""
     noise: NDArray[np.float32]
@@ -65,6 +67,18 @@ class NoisePatches:
     def levels(self) -> Floats:
         """Standard deviation of every patch in HU."""
         return np.asarray(self.noise.std(axis=(1, 2), dtype=np.float64))
+
+    @property
+    def richest(self) -> int:
+        """The slice with the most patches. ValueError if there are none."""
+        if not len(self):
+            raise ValueError(f"{self.source} shows no noise without anatomy")
+        return int(np.bincount(self.places[:, 0]).argmax())
+
+    def corners(self, z: int) -> Corners:
+        """First pixels `[patch, (y, x)]` of the patches of slice `z`."""
+        found: Corners = self.places[self.places[:, 0] == z, 1:]
+        return found
 
     def __len__(self) -> int:
         return len(self.noise)
@@ -88,6 +102,7 @@ def find_noise(scan: Scan, *, side: int = SIDE, n_slices: int = SLICES) -> Noise
     counts = np.bincount(reasons[~kept], minlength=len(REASONS))
     return NoisePatches(
         scan.name,
+        scan.acquisition.kernel or "",
         scan.spacing[1:],
         noise[kept].astype(np.float32),
         np.array(places, np.intp).reshape(-1, 3)[kept],
@@ -125,7 +140,7 @@ def judged(noise: Floats) -> NDArray[np.intp]:
     quarters = _quarter_variances(scaled)
     uneven = quarters.max(axis=1) > _UNEVEN * np.maximum(quarters.min(axis=1), 1e-12)
     outstanding = np.abs(scaled).max(axis=(1, 2)) > _OUTSTANDING
-    unlike = _unlike_the_rest(scaled, ~silent)
+    unlike = _skewed_or_peaked(scaled, ~silent)
     against = np.stack([coarse > _COARSE_EXCESS * typical, uneven, outstanding, unlike, silent])
     against[:-1, silent] = False
     return np.where(against.any(axis=0), against.argmax(axis=0), -1)
@@ -140,11 +155,12 @@ def coarse_share(noise: Floats) -> Floats:
     return np.asarray(power[:, cycles <= _COARSE_CYCLES].sum(axis=1) / np.where(whole > 0, whole, 1.0))
 
 
-def _unlike_the_rest(scaled: Floats, judged: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Patches of unit variance whose moments are not those of the rest, as of edges and small vessels.
+def _skewed_or_peaked(scaled: Floats, judged: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Patches of unit variance that are skewed, or whose kurtosis is not that of the rest, as with vessels.
 
-    How much they vary by chance follows from the correlation r of Gaussian noise: the variances of skewness
-    and kurtosis of N pixels are 6 sum(r^3) / N and 24 sum(r^4) / N.
+    Noise may have heavy tails, but falls as far as it rises. How much both vary by chance follows from the
+    correlation r of Gaussian noise: the variances of skewness and kurtosis of N pixels are 6 sum(r^3) / N and
+    24 sum(r^4) / N.
     """
     if not judged.any():
         return np.zeros(len(scaled), bool)
@@ -153,12 +169,13 @@ def _unlike_the_rest(scaled: Floats, judged: NDArray[np.bool_]) -> NDArray[np.bo
     correlation = np.fft.ifft2(power).real
     correlation /= correlation[0, 0]
     n = n_y * n_x
-    unlike = np.zeros(len(scaled), bool)
-    for order, factor in ((3, 6.0), (4, 24.0)):
-        moments = (scaled**order).mean(axis=(1, 2))
-        spread = np.sqrt(factor * np.abs((correlation**order).sum()) / n)
-        unlike |= np.abs(moments - np.median(moments[judged])) > _MOMENT_SPREADS * spread
-    return unlike
+    skewness, kurtosis = ((scaled**order).mean(axis=(1, 2)) for order in (3, 4))
+    by_chance = [
+        np.sqrt(factor * np.abs((correlation**order).sum()) / n) for order, factor in ((3, 6.0), (4, 24.0))
+    ]
+    usual = float(np.median(kurtosis[judged]))
+    skewed: NDArray[np.bool_] = np.abs(skewness) > _SKEW_SPREADS * by_chance[0]
+    return skewed | (np.abs(kurtosis - usual) > _KURTOSIS_SPREADS * by_chance[1])
 
 
 def _quarter_variances(noise: Floats) -> Floats:

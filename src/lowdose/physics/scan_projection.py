@@ -20,10 +20,14 @@ def image_grid(scan: Scan) -> ImageGrid:
 
 def sampled_slices(scan: Scan, n_slices: int) -> Iterator[tuple[int, Slice]]:
     """At most `n_slices` slices with their places, evenly spaced and away from the ends."""
-    n_slices = min(n_slices, len(scan))
-    for index in range(n_slices):
-        z = int((index + 0.5) * len(scan) / n_slices)
+    for z in sampled_places(len(scan), n_slices):
         yield z, scan.read(z)
+
+
+def sampled_places(n: int, n_wanted: int) -> list[int]:
+    """At most `n_wanted` of 0..n-1, evenly spaced and away from the ends."""
+    n_wanted = min(n_wanted, n)
+    return [int((index + 0.5) * n / n_wanted) for index in range(n_wanted)]
 
 
 def line_integrals(

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.physics.dose import dose_simulator
+from lowdose.physics.noise_patches import SIDE, flat_corners
+from lowdose.physics.scan_projection import sampled_places
 from lowdose.provenance import written_whole
 from lowdose.scan import Scan, Slice
 
@@ -30,6 +33,8 @@ _HALF_DOSE = 0.5
 
 NOISE_STEP = np.float32(0.125)
 """HU a count of the stored noise."""
+
+_LEVEL_SLICES = 12
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,22 @@ class PreparedScan:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.hu.shape
+
+    @cached_property
+    def own_level(self) -> float:
+        """What patches of this scan typically show as the standard deviation of its noise, in HU.
+
+        Of the places where `find_noise` would look. ValueError if there are none.
+        """
+        levels = []
+        for z in sampled_places(len(self.hu), _LEVEL_SLICES):
+            hu = self.hu[z].astype(np.float32)
+            noise = self.noise[z].astype(np.float32) * NOISE_STEP
+            for y, x in flat_corners(Slice(hu, np.zeros(hu.shape, bool)), SIDE):
+                levels += list(noise[:, y : y + SIDE, x : x + SIDE].std(axis=(1, 2)))
+        if not levels:
+            raise ValueError(f"a scan of {self.patient} shows no flat places to know its noise level by")
+        return float(np.median(levels))
 
 
 Prepared = PreparedScan | PreparedPair

@@ -23,10 +23,11 @@ from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.export import export_model
 from lowdose.training.initial_weights import start_from
 from lowdose.training.loop import Method, fit
+from lowdose.training.noise_model import NoiseModel, NoiseModelError, load_noise_model
 from lowdose.training.objective import Objective
 from lowdose.training.perceptual import feature_distance_of
 from lowdose.training.plan import PlanError, TrainingPlan
-from lowdose.training.sampling import PairSampler, PatchShape
+from lowdose.training.sampling import NoiseSource, PairSampler, PatchShape
 from lowdose.training.sources import Watcher, prepare_data
 from lowdose.training.supervised import Supervised
 from lowdose.training.validation import validation_batches, validation_of
@@ -44,9 +45,11 @@ def train(
     max_seconds: float,
     cache: Path | None = None,
     watcher: Watcher | None = None,
+    noise: NoiseSource | None = None,
 ) -> Path | None:
     """Train the model of `plan` on scans below `root` and export it to `folder/NAME`; return that folder.
 
+    `noise` is put on scans that are their own target; without it, that of the plan's noise model.
     None if `max_seconds` ran out first: the same call with `resume` goes on from the checkpoint in `folder`.
     PlanError if the plan does not fit the data, or if `folder` holds a run and `resume` is not given;
     TrainingError and CheckpointError as `fit` raises them.
@@ -61,6 +64,7 @@ def train(
     if plan.network.start is not None and not resume:
         start_from(denoiser, root / plan.network.start)
     method = method_of(plan, denoiser)
+    noise = noise or noise_of(plan, root)
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric()
     if not fabric.is_global_zero:
@@ -69,8 +73,8 @@ def train(
         data = prepare_data(plan, root, cache or folder / "cache", watcher)
     shape = patch_shape(plan, denoiser)
     try:
-        sampler = PairSampler(data.training, plan.dose_gain, shape, **plan.drawing.model_dump())
-        held_back = validation_batches(plan, shape, data.validation)
+        sampler = PairSampler(data.training, plan.dose_gain, shape, **plan.drawing.model_dump(), noise=noise)
+        held_back = validation_batches(plan, shape, data.validation, noise)
     except ValueError as error:
         raise PlanError(f"{error}; choose a smaller patch, or leave those scans out") from None
     outcome = fit(
@@ -152,6 +156,16 @@ def _made(architecture: Any, sizes: dict[str, Any], complaint: str) -> Any:
         return architecture(**sizes)
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         raise PlanError(f"{complaint}: {str(error).splitlines()[0]}; mend them") from None
+
+
+def noise_of(plan: TrainingPlan, root: Path) -> NoiseModel | None:
+    """The noise model of a plan, None if it names none; PlanError if it cannot be read."""
+    if plan.noise_model is None:
+        return None
+    try:
+        return load_noise_model(root / plan.noise_model)
+    except NoiseModelError as error:
+        raise PlanError(f"noise_model: {error}") from None
 
 
 def patch_shape(plan: TrainingPlan, network: DenoisingNetwork) -> PatchShape:

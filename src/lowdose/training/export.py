@@ -179,8 +179,7 @@ def halo_of(network: DenoisingNetwork, scaling: HuScaling) -> tuple[int, int, in
 def _card(
     network: DenoisingNetwork, plan: TrainingPlan, data: Sequence[TrainingData], step: int, folder: Path
 ) -> ModelCard:
-    own_targets = plan.manifest is None
-    gain, scaling = plan.dose_gain, HuScaling(plan.offset_hu, plan.scale_hu)
+    scaling = HuScaling(plan.offset_hu, plan.scale_hu)
     return ModelCard(
         name=plan.name,
         version=plan.version,
@@ -196,15 +195,9 @@ def _card(
         multiple=network.multiple,
         halo=halo_of(network, scaling) if network.dimensions == 3 else (0, 0, 0),
         bytes_per_voxel=bytes_per_voxel(network),
-        dose_gain=gain,
-        dose_range=(
-            f"inputs at 1/{gain:g} of {100 * plan.drawing.lowest_target_dose:g} to 100 % of the training "
-            "scans' own dose"
-            if own_targets
-            else "as the scans of the manifest were taken"
-        ),
-        kernels="the kernels of the training scans"
-        + (", smoothed by up to 1.1 px or sharpened at random" if plan.drawing.kernels else ""),
+        dose_gain=plan.dose_gain,
+        dose_range=_dose_range(plan),
+        kernels=_kernels(plan),
         slice_thickness_mm="that of the training scans"
         + (", and means of two neighbours" if plan.drawing.averaged else ""),
         not_trained_on=plan.not_trained_on,
@@ -217,6 +210,25 @@ def _card(
     )
 
 
+def _dose_range(plan: TrainingPlan) -> str:
+    if plan.noise_model is not None:
+        return (
+            "inputs as noisy as the low-dose scans that the noise was learned from, targets at "
+            f"{plan.dose_gain:g} times their dose"
+        )
+    if plan.manifest is not None:
+        return "as the scans of the manifest were taken"
+    lowest = 100 * plan.drawing.lowest_target_dose
+    return f"inputs at 1/{plan.dose_gain:g} of {lowest:g} to 100 % of the training scans' own dose"
+
+
+def _kernels(plan: TrainingPlan) -> str:
+    if plan.noise_model is not None:
+        return "noise of the kernel that it was learned from, on anatomy by the kernels of the training scans"
+    changed = ", smoothed by up to 1.1 px or sharpened at random" if plan.drawing.kernels else ""
+    return f"the kernels of the training scans{changed}"
+
+
 def _training(plan: TrainingPlan, step: int) -> str:
     """How the network was trained, in one sentence."""
     patch = " x ".join(str(n) for n in plan.patch if n > 1)
@@ -226,11 +238,11 @@ def _training(plan: TrainingPlan, step: int) -> str:
     if plan.adversarial is not None:
         critics = " and ".join(f"{one.name} on the {one.shown}" for one in plan.adversarial.critics)
         terms.append(f"critics ({plan.adversarial.kind}: {critics})")
-    pairs = (
-        f"the input is the target at 1/{plan.dose_gain:g} of its dose, with its own noise spectrum"
-        if plan.manifest is None
-        else "pairs, or scans with their own noise added, as the manifest says"
-    )
+    pairs = f"the input is the target at 1/{plan.dose_gain:g} of its dose, with its own noise spectrum"
+    if plan.noise_model is not None:
+        pairs = f"the input is the target at 1/{plan.dose_gain:g} of its dose, with noise that was learned"
+    elif plan.manifest is not None:
+        pairs = "pairs, or scans with their own noise added, as the manifest says"
     chosen = {
         "error": "those with the least validation error",
         "ssim": "those with the highest validation SSIM",

@@ -179,7 +179,7 @@ def fit(
         on_progress(Progress(run.step, schedule.n_steps, sum(loss) / len(loss), validation, pace))
         if validation is not None:
             run.recent.clear()
-    if run.step > run.saved_step:
+    if run.step > run.saved_step or not run.step:
         run.save()
     return run.outcome()
 

@@ -158,6 +158,9 @@ class TrainingPlan(_Strict):
     dose_gain: Annotated[float, Field(gt=1)] = 4.0
     patch: tuple[PatchLength, PatchLength, PatchLength] = (1, 80, 80)
     """Its lengths along z, y, x; a single number is the side of a square in one slice."""
+    noise_model: Path | None = None
+    """A folder of `lowdose train noise-model`, relative to the data root: scans that are their own target are
+    given its noise, and the input is as noisy as the scans that it was learned from."""
     drawing: PatchChoice = PatchChoice()
     schedule: ScheduleChoice
     sources: tuple[Source, ...] = ()

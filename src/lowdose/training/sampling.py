@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,22 @@ _TISSUE_HU = -900.0
 _LEAST_TISSUE = 0.25
 _THIN_MM = 3.5
 """Slices farther apart than this are not averaged with their neighbours."""
+_LEVEL_PX = 8.0
+"""Over which the level of a scan's own noise is smoothed."""
+_LEVEL_JITTER = 1.25
+"""Of induced noise: up to this many times the level that was drawn, or one over it."""
+
+
+class NoiseSource(Protocol):
+    """Noise to be put on clean scans."""
+
+    def level(self, generator: np.random.Generator) -> float:
+        """A standard deviation in HU that low-dose scans typically show."""
+        ...
+
+    def __call__(self, levels: Images, hu: Images, generator: np.random.Generator, /) -> Images:
+        """Noise `[z, y, x]` in HU for the anatomy `hu`, of the standard deviation `levels` at every pixel."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,8 @@ class PairSampler:
     """Share of pairs whose slices are the mean of two neighbours, a thicker slice with less noise."""
     kernels: float = 0.5
     """Share of pairs seen through another kernel: both images smoothed or sharpened alike."""
+    noise: NoiseSource | None = None
+    """What is put on scans that are their own target, in place of noise like their own."""
 
     def __post_init__(self) -> None:
         if not self.gain > 1:
@@ -68,14 +87,19 @@ class PairSampler:
         weights = np.array([scan.weight for scan in self.scans])
         scan = self.scans[generator.choice(len(self.scans), p=weights / weights.sum())]
         slices, window, paired = self._place(scan, generator)
-        noisy, target = (
-            self._own(scan, slices, window, generator)
-            if isinstance(scan, PreparedScan)
-            else _taken(scan, slices, window)
-        )
-        if paired:
-            noisy, target = (np.float32(0.5) * (images[1:] + images[:-1]) for images in (noisy, target))
-        if generator.random() < self.kernels:
+        if isinstance(scan, PreparedScan) and self.noise is not None:
+            noisy, target = self._induced(scan, slices, window, self.noise, generator, averaged=paired)
+            kernels = 0.0  # the noise is that of one kernel
+        else:
+            kernels = self.kernels
+            noisy, target = (
+                self._own(scan, slices, window, generator)
+                if isinstance(scan, PreparedScan)
+                else _taken(scan, slices, window)
+            )
+            if paired:
+                noisy, target = _mean_of_neighbours(noisy), _mean_of_neighbours(target)
+        if generator.random() < kernels:
             noisy, target = _through_another_kernel(np.stack([noisy, target]), generator)
         noisy, target = _turned(np.stack([noisy, target]), generator, flip_z=self.patch.volume)
         if self.patch.volume:
@@ -100,6 +124,33 @@ class PairSampler:
         target = anatomy + np.tensordot(to_target.astype(np.float32), noise, axes=1)
         return target + np.tensordot(to_input.astype(np.float32), noise, axes=1), target
 
+    def _induced(
+        self,
+        scan: PreparedScan,
+        slices: NDArray[np.int64],
+        window: tuple[slice, slice],
+        source: NoiseSource,
+        generator: np.random.Generator,
+        *,
+        averaged: bool,
+    ) -> tuple[Images, Images]:
+        """The scan as low-dose scans would show it, and as they would at `gain` times their dose.
+
+        The noise falls and rises over the image as the scan's own does. Where the scan itself is noisier than
+        its target should be it is the target, and the input is noisier in turn: the ratio stays.
+        """
+        hu = np.stack([scan.hu[z][window] for z in slices]).astype(np.float32)
+        noise = np.stack([scan.noise[z][:, *window] for z in slices], axis=1) * NOISE_STEP
+        own = gaussian_filter((noise**2).mean(axis=0), (0, _LEVEL_PX, _LEVEL_PX))
+        wanted = source.level(generator) * _LEVEL_JITTER ** generator.uniform(-1.0, 1.0)
+        low = own * np.float32((wanted / scan.own_level) ** 2)
+        if averaged:
+            hu, own, low = _mean_of_neighbours(hu), 0.5 * _mean_of_neighbours(own), _mean_of_neighbours(low)
+        of_target = np.maximum(own, low / np.float32(self.gain))
+        target = hu + source(np.sqrt(of_target - own), hu, generator)
+        added = source(np.sqrt(np.float32(self.gain - 1.0) * of_target), hu, generator)
+        return target + added, target
+
     def _place(
         self, scan: Prepared, generator: np.random.Generator
     ) -> tuple[NDArray[np.int64], tuple[slice, slice], bool]:
@@ -121,6 +172,11 @@ class PairSampler:
                 break
         slices = np.arange(z - patch.context, z + patch.n_z + patch.context + paired)
         return np.clip(slices, 0, n_z - 1), window, paired
+
+
+def _mean_of_neighbours(images: Images) -> Images:
+    """Slices `[z, y, x]` averaged two by two, one fewer."""
+    return np.float32(0.5) * (images[1:] + images[:-1])
 
 
 def _taken(

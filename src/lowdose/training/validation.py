@@ -15,7 +15,7 @@ from lowdose.training.batches import Batch, batch_of_step
 from lowdose.training.dataset import Prepared
 from lowdose.training.loop import Validate, Validation
 from lowdose.training.plan import TrainingPlan
-from lowdose.training.sampling import PairSampler, PatchShape
+from lowdose.training.sampling import NoiseSource, PairSampler, PatchShape
 from lowdose.training.supervised import Scaled, last_level
 
 VALIDATION_BATCHES = 12
@@ -23,11 +23,17 @@ SSIM_RANGE_HU = 400.0
 """The data range of the SSIM by which weights can be selected: that of a soft-tissue window."""
 
 
-def validation_batches(plan: TrainingPlan, shape: PatchShape, scans: Sequence[Prepared]) -> list[Batch]:
-    """The same few batches at every validation, of the scans as they are and a fixed dose step."""
+def validation_batches(
+    plan: TrainingPlan, shape: PatchShape, scans: Sequence[Prepared], noise: NoiseSource | None = None
+) -> list[Batch]:
+    """The same few batches at every validation, of the scans as they are and a fixed dose step, or with
+    `noise` put on them.
+    """
     if not scans:
         return []
-    sampler = PairSampler(scans, plan.dose_gain, shape, lowest_target_dose=1.0, averaged=0.0, kernels=0.0)
+    sampler = PairSampler(
+        scans, plan.dose_gain, shape, lowest_target_dose=1.0, averaged=0.0, kernels=0.0, noise=noise
+    )
     samples = range(plan.schedule.batch_size)
     first = 2**40  # far from the steps of training, so that no generator is used twice
     return [

@@ -1,0 +1,125 @@
+"""`lowdose train noise-model`: the noise of scans that have no clean partners."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lowdose.cli.train import need_training, say_progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lowdose.physics.noise_patches import NoisePatches
+    from lowdose.report import NoiseEvidence
+    from lowdose.training.noise_experiment import LearnedNoise
+
+
+class NoiseKind(StrEnum):
+    """The two noise models."""
+
+    VAE = "vae"
+    GAN = "gan"
+
+
+def train_noise_model(
+    scans: Annotated[
+        list[Path], typer.Argument(metavar="SCANS...", help="Low-dose scans of one kernel, of any anatomy.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the noise model, with its report.")],
+    kind: Annotated[
+        NoiseKind,
+        typer.Option(help="vae: a variational autoencoder of textures; gan: a generator and a critic."),
+    ] = NoiseKind.VAE,
+    steps: Annotated[
+        int | None, typer.Option(help="Batches to learn from; 1500 with vae, 3000 with gan.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all randomness.", min=0, max=2**31 - 1)] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", help="Stop with a checkpoint after this long; then --resume.", min=0),
+    ] = None,
+) -> None:
+    """Learn the noise of low-dose scans from patches without anatomy, to put it on clean scans.
+
+    Name the model as `noise_model` in a plan of `lowdose train`; `lowdose adapt` does it all at once.
+    """
+    from lowdose.cli.terminal import give_up, refuse, say
+
+    need_training()
+    from lowdose.report import noise_model_report, write_report
+    from lowdose.training.checkpoint import CheckpointError
+    from lowdose.training.loop import TrainingError
+    from lowdose.training.noise_experiment import learn_noise
+    from lowdose.training.noise_model import NoiseModelError
+
+    found, shown = found_noise(scans)
+    seconds = float("inf") if max_minutes is None else 60 * max_minutes
+    try:
+        learned = learn_noise(
+            found, out, kind=kind.value, n_steps=steps, seed=seed, resume=resume, max_seconds=seconds,
+            on_progress=say_progress,
+        )  # fmt: skip
+    except NoiseModelError as error:
+        refuse(str(error))
+    except (TrainingError, CheckpointError, OSError) as error:
+        give_up(str(error))
+    if learned is None:
+        paths = " ".join(str(path) for path in scans)
+        say(f"time is up; go on with: lowdose train noise-model {paths} --out {out} --resume")
+        return
+    write_report(noise_model_report(evidence(found, shown, learned)), out / "report.html")
+    say(f"noise model in {out}, with report.html; name it in a plan as noise_model: {out}")
+
+
+def found_noise(paths: Sequence[Path]) -> tuple[list[NoisePatches], NDArray[np.float32]]:
+    """The noise of every scan in `paths` that shows some, and the richest slice of the first of them.
+
+    Ends with the status of a failed case if there is none.
+    """
+    from lowdose.cli.terminal import give_up, say, warn
+    from lowdose.io import InputError, open_input
+    from lowdose.physics.noise_patches import find_noise
+
+    found: list[NoisePatches] = []
+    shown: NDArray[np.float32] | None = None
+    for path in paths:
+        try:
+            with open_input(path) as opened:
+                for case in opened.cases:
+                    if case.scan is None:
+                        warn(f"left out: {case.error}")
+                        continue
+                    noise = find_noise(case.scan)
+                    say(f"{case.scan.name}: {len(noise)} patches of noise without anatomy")
+                    if not len(noise):
+                        continue
+                    if shown is None:
+                        shown = case.scan.read(noise.richest).hu
+                    found.append(noise)
+        except InputError as error:
+            give_up(str(error))
+    if shown is None:
+        give_up("no scan shows noise without anatomy; give scans with larger organs, or with smaller pixels")
+    return found, shown
+
+
+def evidence(
+    found: Sequence[NoisePatches], shown: NDArray[np.float32], learned: LearnedNoise
+) -> NoiseEvidence:
+    """What the report is told."""
+    from lowdose.report import NoiseEvidence
+
+    kinds = {
+        "vae": "variational autoencoder of textures, of which white noise is filtered",
+        "gan": "generator of noise from white noise, trained against a Wasserstein critic",
+    }
+    return NoiseEvidence(
+        kinds[learned.card.kind], learned.card.training, found, learned.made, learned.likeness, shown
+    )
