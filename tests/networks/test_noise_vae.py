@@ -78,10 +78,21 @@ def test_noise_is_drawn_as_the_patches_were_encoded():
     patches[:150] = patches[:150] + patches[:150].roll(1, dims=2)
     network.settle(patches)
     mean, log_variance = network.encode(patches)
-    drawn = network.usual + torch.randn(20000, 3, generator=generator()) @ network.spread.T
-    assert torch.allclose(drawn.mean(dim=0), mean.mean(dim=0), atol=0.05)
+    drawn = network.settled(torch.randn(20000, 3, generator=generator()))
+    assert torch.allclose(drawn.mean(dim=0), mean.mean(dim=0), atol=0.1)
     expected = torch.cov(mean.T) + torch.diag(log_variance.exp().mean(dim=0))
-    assert torch.allclose(torch.cov(drawn.T), expected, rtol=0.1, atol=0.05)
+    assert torch.allclose(torch.cov(drawn.T), expected, rtol=0.2, atol=0.1)
+
+
+def test_two_heaps_of_latents_stay_two():
+    network, patches = model(), torch.randn(400, 1, 24, 24, generator=generator())
+    heaps = torch.cat([torch.full((200, 3), -2.0), torch.full((200, 3), 2.0)])
+    network.encode = lambda noise: (heaps, torch.full_like(heaps, -8.0))
+    network.settle(patches)
+    drawn = network.settled(torch.randn(2000, 3, generator=generator()))
+    near = (drawn - drawn.sign() * 2.0).abs().amax(dim=1) < 0.3
+    assert float(near.float().mean()) > 0.9
+    assert 0.4 < float((drawn[:, 0] > 0).float().mean()) < 0.6
 
 
 def test_the_same_seed_gives_the_same_noise_and_another_one_another():

@@ -37,7 +37,7 @@ def test_the_noise_of_a_scan_is_learned_and_cannot_be_told_from_it(tmp_path):
     assert likeness.level_ratio == pytest.approx(1.0, abs=0.03)
     assert likeness.spectrum_mismatch < 0.1
     assert likeness.correlation_length_ratio == pytest.approx(1.0, abs=0.1)
-    assert likeness.told_apart < 0.6
+    assert likeness.told_apart < 0.65  # a fifth of the steps that real scans are given
     again = load_noise_model(tmp_path / "model")
     first, second = (one.unit(1, 30, 30, np.random.default_rng(1)) for one in (learned.model, again))
     assert np.array_equal(first, second)

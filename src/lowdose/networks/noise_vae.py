@@ -16,6 +16,8 @@ from torch.nn import functional
 _SLOPE = 0.2
 _RANK = 12
 """Of the space that the textures of an image are taken from."""
+_OUTERMOST, _KNOTS = 3.0, 49
+"""Of the normal numbers that quantiles of latents are kept for."""
 
 
 class NoiseVae(nn.Module):
@@ -27,7 +29,8 @@ class NoiseVae(nn.Module):
 
     amplitude: Tensor
     usual: Tensor
-    spread: Tensor
+    axes: Tensor
+    quantiles: Tensor
 
     def __init__(self, *, latents: int = 6, kernel: int = 17, width: int = 32, hidden: int = 64) -> None:
         super().__init__()
@@ -43,7 +46,8 @@ class NoiseVae(nn.Module):
         )
         self.register_buffer("amplitude", torch.ones(kernel, kernel // 2 + 1))
         self.register_buffer("usual", torch.zeros(latents))
-        self.register_buffer("spread", torch.eye(latents))
+        self.register_buffer("axes", torch.eye(latents))
+        self.register_buffer("quantiles", torch.linspace(-_OUTERMOST, _OUTERMOST, _KNOTS).repeat(latents, 1))
 
     def start_from(self, power: Tensor) -> None:
         """Take `power` `(y, x / 2 + 1)`, that of all noise to be learned, for the texture of no latents.
@@ -67,16 +71,30 @@ class NoiseVae(nn.Module):
         return centred
 
     def settle(self, noise: Tensor) -> None:
-        """Take the mean and covariance of the latents of `noise` `(b, 1, y, x)` for those of all noise.
+        """Draw latents from now on as those of `noise` `(b, 1, y, x)` are distributed.
 
         After training, because what patches are encoded to is not quite what it was drawn to, independent
-        normal numbers (Ghosh et al. 2020, ICLR: a density fitted afterwards makes better samples).
+        normal numbers (Ghosh et al. 2020, ICLR: a density fitted afterwards makes better samples): here along
+        their principal axes by their quantiles.
         """
         with torch.no_grad():
             mean, log_variance = self.encode(noise)
-            covariance = torch.cov(mean.T) + torch.diag(log_variance.exp().mean(dim=0))
-            self.usual.copy_(mean.mean(dim=0))
-            self.spread.copy_(torch.linalg.cholesky(covariance))
+            chance = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
+            latents = mean + (0.5 * log_variance).exp() * chance.to(mean.device)
+            self.usual.copy_(latents.mean(dim=0))
+            _, axes = torch.linalg.eigh(torch.cov(latents.T))
+            self.axes.copy_(axes)
+            along = (latents - self.usual) @ axes
+            shares = torch.special.ndtr(torch.linspace(-_OUTERMOST, _OUTERMOST, _KNOTS, device=along.device))
+            self.quantiles.copy_(torch.quantile(along, shares, dim=0).T)
+
+    def settled(self, normal: Tensor) -> Tensor:
+        """Latents `(b, latents)` from independent normal numbers, as many."""
+        place = (normal.clamp(-_OUTERMOST, _OUTERMOST) + _OUTERMOST) / (2 * _OUTERMOST) * (_KNOTS - 1)
+        below = place.floor().clamp(max=_KNOTS - 2).long()
+        columns = torch.arange(self.n_latents, device=normal.device)
+        low, high = self.quantiles[columns, below], self.quantiles[columns, below + 1]
+        return self.usual + (low + (place - below) * (high - low)) @ self.axes.T
 
     def noise(self, latents: Tensor, n_y: int, n_x: int, generator: torch.Generator) -> Tensor:
         """Noise `(b, 1, n_y, n_x)` of unit level, its texture by a grid of latents `(b, latents, y, x)`.
@@ -85,7 +103,7 @@ class NoiseVae(nn.Module):
         space of few dimensions, so that white noise is filtered a dozen times and mixed at every pixel.
         """
         n_b, _, rows, columns = latents.shape
-        settled = self.usual + latents.movedim(1, -1).reshape(-1, self.n_latents) @ self.spread.T
+        settled = self.settled(latents.movedim(1, -1).reshape(-1, self.n_latents))
         kernels = self.texture(settled).flatten(1)
         middle = kernels.mean(dim=0, keepdim=True)
         _, _, basis = torch.linalg.svd(kernels - middle, full_matrices=False)

@@ -174,8 +174,9 @@ def _skewed_or_peaked(scaled: Floats, judged: NDArray[np.bool_]) -> NDArray[np.b
         np.sqrt(factor * np.abs((correlation**order).sum()) / n) for order, factor in ((3, 6.0), (4, 24.0))
     ]
     usual = float(np.median(kurtosis[judged]))
-    skewed: NDArray[np.bool_] = np.abs(skewness) > _SKEW_SPREADS * by_chance[0]
-    return skewed | (np.abs(kurtosis - usual) > _KURTOSIS_SPREADS * by_chance[1])
+    skewed = np.abs(skewness) > _SKEW_SPREADS * by_chance[0]
+    found: NDArray[np.bool_] = skewed | (np.abs(kurtosis - usual) > _KURTOSIS_SPREADS * by_chance[1])
+    return found
 
 
 def _quarter_variances(noise: Floats) -> Floats:
