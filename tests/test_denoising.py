@@ -172,7 +172,11 @@ def test_reading_ahead_changes_nothing_and_reads_each_slice_once(scan):
     assert reads == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("method", [*FILTERS, *bundled_models()])
+FOR_BODIES = [name for name in bundled_models() if not name.startswith("microct")]
+"""Models of micro-CT draw towards the tissues of mice what they see at a clinical scale, as their cards say."""
+
+
+@pytest.mark.parametrize("method", [*FILTERS, *FOR_BODIES])
 def test_every_method_lowers_noise_and_keeps_the_mean(method):
     generator = np.random.default_rng(1)
     flat = np.full((2, 96, 104), 40.0)

@@ -20,6 +20,7 @@ import pytest
 from typer.main import get_command
 
 from lowdose.cli import app, main
+from tests.io.body_series import body_series
 from tests.io.ct_factory import ct_slice, disc, save
 
 ROOT = Path(__file__).parents[1]
@@ -47,8 +48,13 @@ SHELL = {"bash", "console"}
 LANGUAGES = SHELL | {"python", "yaml", "text", "json"}
 OTHER_PROGRAMS = {"git", "cd", "make", "pip", "python3", "source"}
 
-INSTEAD = {"demo": ["--input", "scan", "--no-open"]}
-"""Added to a command: the demonstration takes the small scan, as fetching its own would need a network."""
+INSTEAD = {
+    "demo": ["--input", "scan", "--no-open"],
+    "adapt": ["--noise-steps", "4", "--steps", "2"],
+    "train noise-model": ["--steps", "4"],
+}
+"""Added to a command: the demonstration takes the small scan, as fetching its own would need a network, and
+nobody waits for trainings."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,10 @@ def test_a_page_can_be_followed(
     monkeypatch.chdir(tmp_path)
     for z in range(9):
         save(ct_slice(disc(96, 96, seed=z), z=3.0 * z, number=z + 1), tmp_path / "scan" / f"{z}.dcm")
+    if page.name == "adapt-to-your-own-scans.md":
+        body_series(tmp_path / "clean" / "anna", 3, seed=1, side=128)
+        body_series(tmp_path / "low-dose", 15, seed=2, side=128, StudyDescription="low dose")
+        monkeypatch.setattr("lowdose.training.adaptation.check_clean", lambda *_: None)  # all equally noisy
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
         if block.language == "python":
@@ -168,7 +178,7 @@ def follow(
     if ">" in words:
         words, target = words[: words.index(">")], Path(words[-1])
     shorten_trainings()
-    monkeypatch.setattr(sys, "argv", [*words, *INSTEAD.get(words[1], [])])
+    monkeypatch.setattr(sys, "argv", [*words, *INSTEAD.get(command_in(words), [])])
     try:
         status = main() or 0
     except SystemExit as stop:

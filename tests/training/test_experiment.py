@@ -70,9 +70,8 @@ def test_whoever_watches_is_told(finished):
 def test_a_run_out_of_time_is_resumed_to_the_same_network(root, finished, tmp_path):
     assert run(plan(), root, tmp_path / "run", max_seconds=-1.0) is None
     assert not (tmp_path / "run" / "tiny").exists()
-    # Nothing was trained, so there is no checkpoint yet: the same call starts anew.
     with pytest.raises(PlanError, match="holds no checkpoint to resume"):
-        run(plan(), root, tmp_path / "run", resume=True)
+        run(plan(), root, tmp_path / "elsewhere", resume=True)
 
     class Stopped(Exception):
         pass
@@ -82,7 +81,7 @@ def test_a_run_out_of_time_is_resumed_to_the_same_network(root, finished, tmp_pa
             raise Stopped
 
     with pytest.raises(Stopped):
-        run(plan(), root, tmp_path / "run", watcher=Watcher(on_progress=stop))
+        run(plan(), root, tmp_path / "run", resume=True, watcher=Watcher(on_progress=stop))
     with pytest.raises(PlanError, match="holds a training run; give --resume"):
         run(plan(), root, tmp_path / "run")
     resumed = run(plan(), root, tmp_path / "run", resume=True)

@@ -28,7 +28,7 @@ def test_it_learns_to_paint_in_what_is_hidden():
     images = np.stack([rows, rows.T])[:, None]
 
     def descend(name: str, loss: torch.Tensor) -> None:
-        assert name == "denoiser"
+        assert name == "autoencoder"
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from lowdose import __version__
+from lowdose.cli.adapt import adapt
 from lowdose.cli.demo import demo
 from lowdose.cli.denoise import denoise
 from lowdose.cli.doctor import doctor
@@ -54,7 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, denoise, simulate, evaluate, manifest, doctor):
+for command in (demo, denoise, simulate, evaluate, manifest, adapt, doctor):
     app.command()(command)
 train.command("noise-model")(train_noise_model)
 for group in (methods, phantom, train):

@@ -17,6 +17,7 @@ from lowdose.scan import Scan
 CARD = "card.json"
 ONNX = "model.onnx"
 WEIGHTS = "weights.safetensors"
+MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,40}$"
 
 PIXEL_SIZE_MARGIN = 1.4
 """How far beyond the trained pixel sizes a scan may lie before a user is told."""
@@ -78,7 +79,7 @@ class Metric(_Strict):
 class ModelCard(_Strict):
     """Everything a user must know of a model before trusting it; `card.json`."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")]
+    name: Annotated[str, Field(pattern=MODEL_NAME)]
     version: str
     summary: str
     architecture: str

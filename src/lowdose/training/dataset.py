@@ -23,6 +23,7 @@ from lowdose.physics.dose import dose_simulator
 from lowdose.physics.noise_patches import SIDE, flat_corners
 from lowdose.physics.scan_projection import sampled_places
 from lowdose.provenance import written_whole
+from lowdose.quality.noise_level import MATTER_HU
 from lowdose.scan import Scan, Slice
 
 REALISATIONS = 3
@@ -72,17 +73,16 @@ class PreparedScan:
     def own_level(self) -> float:
         """What patches of this scan typically show as the standard deviation of its noise, in HU.
 
-        Of the places where `find_noise` would look. ValueError if there are none.
+        Of the places where `find_noise` would look; where there are none, of all matter but air.
         """
-        levels = []
+        levels, matter = [], []
         for z in sampled_places(len(self.hu), _LEVEL_SLICES):
             hu = self.hu[z].astype(np.float32)
             noise = self.noise[z].astype(np.float32) * NOISE_STEP
             for y, x in flat_corners(Slice(hu, np.zeros(hu.shape, bool)), SIDE):
                 levels += list(noise[:, y : y + SIDE, x : x + SIDE].std(axis=(1, 2)))
-        if not levels:
-            raise ValueError(f"a scan of {self.patient} shows no flat places to know its noise level by")
-        return float(np.median(levels))
+            matter.append(noise[:, hu > MATTER_HU].std())
+        return float(np.median(levels or matter))
 
 
 Prepared = PreparedScan | PreparedPair

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lowdose.models.card import MODEL_NAME
 from lowdose.training.adversarial import Kind
 from lowdose.training.loop import Decay, Schedule, Selection
 
@@ -138,7 +139,7 @@ class TrainingPlan(_Strict):
     """One model: its name and card texts, network, data and schedule."""
 
     method: Literal["supervised", "adversarial"] = "supervised"
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")]
+    name: Annotated[str, Field(pattern=MODEL_NAME)]
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,40}$")]
     summary: str
     known_limits: tuple[str, ...] = ()

@@ -1,0 +1,73 @@
+"""`lowdose adapt` from scans to a model that denoises."""
+
+from __future__ import annotations
+
+import pytest
+
+from lowdose.models.card import load_card
+from tests.cli.runner import lowdose
+from tests.io.body_series import body_series, stored_hu
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    for seed, name in enumerate(("anna", "ben"), start=1):
+        body_series(folder / "clean" / name, 3, seed=seed, side=160)
+    body_series(folder / "own" / "carl", 9, seed=3, side=160)
+    assert lowdose("simulate", folder / "own", folder / "low", "--dose", "0.3").status == 0
+    return folder
+
+
+def words(scans, out, *more):
+    return (
+        "adapt",
+        scans / "low",
+        "--clean",
+        scans / "clean",
+        "--out",
+        out,
+        "--noise-steps",
+        "5",
+        "--steps",
+        "2",
+        *more,
+    )
+
+
+def test_a_model_is_adapted_reported_and_denoises(scans, tmp_path):
+    out = tmp_path / "model"
+    outcome = lowdose(*words(scans, out, "--json", "--name", "ours"))
+    assert outcome.status == 0, outcome.err
+    assert outcome.json["adaptation"] in ("helped", "hurt", "makes no difference")
+    assert len(outcome.json["scans"]) == 1
+    assert load_card(out).name == "ours"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Adapted to your scans" in page
+    assert lowdose("denoise", scans / "own", tmp_path / "denoised", "--method", out).status == 0
+    assert stored_hu(tmp_path / "denoised").shape == (9, 160, 160)
+    assert "give --resume" in lowdose(*words(scans, out)).error
+
+
+def test_a_run_out_of_time_goes_on(scans, tmp_path):
+    out = tmp_path / "model"
+    outcome = lowdose(*words(scans, out, "--max-minutes", "0"))
+    assert outcome.status == 0
+    assert "go on with the same command and --resume" in outcome.err
+    assert lowdose(*words(scans, out, "--resume")).status == 0
+    assert load_card(out).name == "ct-adapted"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("--start", "gaussian"), "unknown method 'gaussian'"),
+        (("--start", "nothing"), "unknown method 'nothing'"),
+        (("--clean", "nowhere"), "nowhere: not found"),
+        (("--name", "No Name"), "name"),
+    ],
+)
+def test_bad_calls_end_with_one_sentence(scans, tmp_path, change, complaint):
+    outcome = lowdose(*words(scans, tmp_path / "model", *change))
+    assert outcome.status == 2
+    assert complaint in outcome.error
