@@ -173,7 +173,7 @@ def test_reading_ahead_changes_nothing_and_reads_each_slice_once(scan):
 
 
 FOR_BODIES = [name for name in bundled_models() if not name.startswith("microct")]
-"""Models of micro-CT draw towards the tissues of mice what they see at a clinical scale, as their cards say."""
+"""Models of micro-CT draw what they see at a clinical scale towards the tissues of mice; see their cards."""
 
 
 @pytest.mark.parametrize("method", [*FILTERS, *FOR_BODIES])

@@ -154,7 +154,7 @@ def test_a_page_can_be_followed(
         save(ct_slice(disc(96, 96, seed=z), z=3.0 * z, number=z + 1), tmp_path / "scan" / f"{z}.dcm")
     if page.name == "adapt-to-your-own-scans.md":
         body_series(tmp_path / "clean" / "anna", 3, seed=1, side=128)
-        body_series(tmp_path / "low-dose", 15, seed=2, side=128, StudyDescription="low dose")
+        body_series(tmp_path / "low-dose", 20, seed=2, side=128, StudyDescription="low dose")
         monkeypatch.setattr("lowdose.training.adaptation.check_clean", lambda *_: None)  # all equally noisy
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):

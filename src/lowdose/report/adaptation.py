@@ -150,7 +150,7 @@ def _at_fraction(evidence: Sequence[Evidence], start: str, name: str, gain: floa
     note = (
         f"Every scan at 1/{gain:g} of its own dose, simulated through projections and not with the noise "
         "that was learned, against the scan itself; RMSE from −160 to 240 HU as a share of the input's. It "
-        f"is noisy too: what is left cannot fall below {100 / gain**0.5:.0f}{_SPACE}%. Error after over "
+        f"is noisy too: the best there can be leaves about {100 / gain**0.5:.0f}{_SPACE}%. Error after over "
         "error before: "
         f"{plain(summary.mean, 3)}"
     )
