@@ -6,6 +6,7 @@ blocks are executed, YAML blocks with a title are saved under it, `lowdose` comm
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import shlex
@@ -155,7 +156,8 @@ def test_a_page_can_be_followed(
     if page.name == "adapt-to-your-own-scans.md":
         body_series(tmp_path / "clean" / "anna", 3, seed=1, side=128)
         body_series(tmp_path / "low-dose", 20, seed=2, side=128, StudyDescription="low dose")
-        monkeypatch.setattr("lowdose.training.adaptation.check_clean", lambda *_: None)  # all equally noisy
+        adaptation = importlib.import_module("lowdose.training.adaptation")
+        monkeypatch.setattr(adaptation, "check_clean", lambda *_: None)  # all are equally noisy
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
         if block.language == "python":

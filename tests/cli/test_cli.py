@@ -21,6 +21,7 @@ COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 def test_the_commands_are_those_of_the_manual():
     assert COMMANDS == [
+        "adapt",
         "demo",
         "denoise",
         "doctor",

@@ -167,7 +167,7 @@ def test_hostile_headers_are_refused_quickly(tmp_path: Path, kind: str) -> None:
     path = with_element_in_front(tmp_path, HOSTILE[kind])
     started = time.process_time()
     sentence = sentence_about(path)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 5
     assert sentence is not None
     assert sentence.startswith("hostile.dcm has ")
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lowdose.training import sampling
 from lowdose.training.batches import Batch, batch_of_step
 from lowdose.training.dataset import REALISATIONS, PreparedPair, PreparedScan
 from lowdose.training.sampling import PairSampler, PatchShape
@@ -255,7 +256,7 @@ class White:
 
 @pytest.mark.parametrize("low", [2 * SIGMA, 6 * SIGMA])
 def test_induced_inputs_are_as_noisy_as_low_dose_scans_and_targets_have_the_stated_ratio(low, monkeypatch):
-    monkeypatch.setattr("lowdose.training.sampling._LEVEL_JITTER", 1.0)
+    monkeypatch.setattr(sampling, "_LEVEL_JITTER", 1.0)
     inputs, targets = batch(plain([synthetic()], noise=White(low)), 150)
     whole, own = ((images - 40.0).var(axis=(1, 2, 3)).mean() for images in (inputs, targets))
     assert whole == pytest.approx(low**2, rel=0.04)
@@ -270,7 +271,7 @@ def test_where_the_clean_scan_is_too_noisy_the_ratio_stays():
 
 
 def test_clean_scans_are_made_cleaner_by_averaging_neighbours(monkeypatch):
-    monkeypatch.setattr("lowdose.training.sampling._LEVEL_JITTER", 1.0)
+    monkeypatch.setattr(sampling, "_LEVEL_JITTER", 1.0)
     low = 2 * SIGMA / np.sqrt(2)
     inputs, targets = batch(plain([synthetic()], noise=White(low), averaged=1.0), 150)
     whole, own = ((images - 40.0).var(axis=(1, 2, 3)).mean() for images in (inputs, targets))
@@ -279,8 +280,8 @@ def test_clean_scans_are_made_cleaner_by_averaging_neighbours(monkeypatch):
 
 
 def test_induced_noise_falls_and_rises_as_the_scans_own(monkeypatch):
-    monkeypatch.setattr("lowdose.training.sampling._LEVEL_JITTER", 1.0)
-    monkeypatch.setattr("lowdose.training.sampling._turned", lambda images, _generator, *, flip_z: images)
+    monkeypatch.setattr(sampling, "_LEVEL_JITTER", 1.0)
+    monkeypatch.setattr(sampling, "_turned", lambda images, _generator, *, flip_z: images)
     scan = synthetic()
     halves = np.where(np.arange(64) < 32, 0.5, 1.5)
     uneven = replace(scan, noise=np.rint(scan.noise * halves).astype(np.int16))
