@@ -16,7 +16,7 @@ from lowdose.denoising import (
     model_folder,
 )
 from lowdose.filters import FILTERS
-from lowdose.models.card import bundled_models
+from lowdose.models.card import bundled_models, load_card
 from lowdose.models.denoiser import DenoisingError
 from lowdose.models.tiles import Span
 from lowdose.physics.comparators import COMPARATORS
@@ -173,18 +173,32 @@ def test_reading_ahead_changes_nothing_and_reads_each_slice_once(scan):
 
 
 FOR_BODIES = [name for name in bundled_models() if not name.startswith("microct")]
-"""Models of micro-CT draw what they see at a clinical scale towards the tissues of mice; see their cards."""
+"""Models of micro-CT draw what they see at a clinical scale towards the tissues of mice."""
+
+
+def flat_and_noisy():
+    """Soft tissue with the noise and pixels of a clinical scan."""
+    noise = gaussian_filter(np.random.default_rng(1).standard_normal((2, 96, 104)), (0, 0.7, 0.7))
+    return Scan.from_array(40.0 + 30 * noise / noise.std(), spacing=(3.0, 0.8, 0.8))
 
 
 @pytest.mark.parametrize("method", [*FILTERS, *FOR_BODIES])
 def test_every_method_lowers_noise_and_keeps_the_mean(method):
-    generator = np.random.default_rng(1)
-    flat = np.full((2, 96, 104), 40.0)
-    noise = gaussian_filter(generator.standard_normal(flat.shape), (0, 0.7, 0.7))
-    noisy = Scan.from_array(flat + 30 * noise / noise.std(), spacing=(3.0, 0.8, 0.8))
+    noisy = flat_and_noisy()
     result = denoise(noisy, make_denoiser(method, noisy)).hu
     assert result.std() < 0.85 * noisy.hu.std()
     assert abs(result.mean() - noisy.hu.mean()) < 1.0
+
+
+@pytest.mark.parametrize("method", sorted(set(bundled_models()) - set(FOR_BODIES)))
+def test_models_of_mice_shift_a_clinical_scan_as_their_cards_say_and_warn(method):
+    noisy = flat_and_noisy()
+    result = denoise(noisy, make_denoiser(method, noisy))
+    assert 10 <= result.hu.mean() - noisy.hu.mean() <= 15
+    assert any(
+        "10 to 15 HU too bright" in limit for limit in load_card(bundled_models()[method]).known_limits
+    )
+    assert any("pixels" in note for note in result.notes)
 
 
 def test_every_filter_has_its_line():

@@ -6,7 +6,6 @@ blocks are executed, YAML blocks with a title are saved under it, `lowdose` comm
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import shlex
@@ -21,6 +20,7 @@ import pytest
 from typer.main import get_command
 
 from lowdose.cli import app, main
+from tests.cli.runner import lowdose
 from tests.io.body_series import body_series
 from tests.io.ct_factory import ct_slice, disc, save
 
@@ -155,9 +155,8 @@ def test_a_page_can_be_followed(
         save(ct_slice(disc(96, 96, seed=z), z=3.0 * z, number=z + 1), tmp_path / "scan" / f"{z}.dcm")
     if page.name == "adapt-to-your-own-scans.md":
         body_series(tmp_path / "clean" / "anna", 3, seed=1, side=128)
-        body_series(tmp_path / "low-dose", 20, seed=2, side=128, StudyDescription="low dose")
-        adaptation = importlib.import_module("lowdose.training.adaptation")
-        monkeypatch.setattr(adaptation, "check_clean", lambda *_: None)  # all are equally noisy
+        body_series(tmp_path / "own", 20, seed=2, side=128)
+        assert lowdose("simulate", tmp_path / "own", tmp_path / "low-dose", "--dose", "0.3").status == 0
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
         if block.language == "python":

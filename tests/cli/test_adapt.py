@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from lowdose.models.card import load_card
+from lowdose.cli.adapt import _measured
+from lowdose.cli.train_noise_model import found_noise
+from lowdose.models.card import bundled_models, load_card
+from lowdose.training.adaptation import Wish
 from tests.cli.runner import lowdose
 from tests.io.body_series import body_series, stored_hu
 
@@ -42,11 +47,26 @@ def test_a_model_is_adapted_reported_and_denoises(scans, tmp_path):
     assert outcome.json["adaptation"] in ("helped", "hurt", "makes no difference")
     assert len(outcome.json["scans"]) == 1
     assert load_card(out).name == "ours"
+    assert json.loads((out / "run.json").read_text())["facts"] == outcome.json
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Adapted to your scans" in page
     assert lowdose("denoise", scans / "own", tmp_path / "denoised", "--method", out).status == 0
     assert stored_hu(tmp_path / "denoised").shape == (9, 160, 160)
     assert "give --resume" in lowdose(*words(scans, out)).error
+
+
+def test_scans_of_one_name_are_measured_each_by_itself(scans, tmp_path):
+    """Series of two inputs may share their name, as those of one protocol do."""
+    again = tmp_path / "again"
+    body_series(tmp_path / "more", 9, seed=4, side=160)
+    assert lowdose("simulate", tmp_path / "more", again, "--dose", "0.3").status == 0
+    found = found_noise([scans / "low", again])
+    assert len({one.source for one in found.noise}) == 1
+    start = bundled_models()["ct-default"]
+    seen = _measured(found, Wish(name="same", start=start), start, 4.0)
+    assert len(seen) == 2
+    assert seen[0].itself["before"].rmse != seen[1].itself["before"].rmse
+    assert [bool(one.shown) for one in seen] == [True, False]
 
 
 def test_a_run_out_of_time_goes_on(scans, tmp_path):

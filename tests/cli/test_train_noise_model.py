@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,7 @@ def test_noise_is_learned_from_scans_and_reported(scans, tmp_path, kind):
     assert len(card.sources) == 2
     assert load_noise_model(out).unit(1, 40, 40, np.random.default_rng(1)).shape == (1, 40, 40)
     assert "patches of noise without anatomy" in outcome.err
+    assert json.loads((out / "run.json").read_text())["command"] == "train noise-model"
     assert "Noise that was learned" in (out / "report.html").read_text(encoding="utf-8")
 
 

@@ -165,9 +165,9 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_headers_are_refused_quickly(tmp_path: Path, kind: str) -> None:
     path = with_element_in_front(tmp_path, HOSTILE[kind])
-    started = time.process_time()
+    started = time.thread_time()  # other threads of the process may still be spinning
     sentence = sentence_about(path)
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 2
     assert sentence is not None
     assert sentence.startswith("hostile.dcm has ")
 

@@ -8,10 +8,8 @@ from lowdose.quality.comparison import evaluate
 from lowdose.report.adaptation import adaptation_report, judgement, outcome
 from lowdose.report.page import rendered
 from lowdose.scan import Scan
-from lowdose.training.adaptation import AFTER, BEFORE, INPUT, Evidence
+from lowdose.training.adaptation import AFTER, BEFORE, INPUT, SCAN, Evidence
 from tests.report.test_noise_model import learned  # noqa: F401
-
-RNG = np.random.default_rng(1)
 
 
 def scan(level):
@@ -25,7 +23,7 @@ def evidence(before, after, name="scan"):
     arms = {INPUT: scan(20.0), BEFORE: scan(before), AFTER: scan(after)}
     results = {one.arm: one for one in evaluate(truth, arms, input_arm=INPUT)}
     itself = {arm: results[arm] for arm in (BEFORE, AFTER)}
-    shown = {name: np.zeros((2, 96, 96), np.float32) for name in ("scan", BEFORE, AFTER)}
+    shown = {name: np.zeros((2, 96, 96), np.float32) for name in (SCAN, BEFORE, AFTER)}
     return Evidence(name, results, itself, {BEFORE: 0.8, AFTER: 0.9}, shown, (3, 7))
 
 

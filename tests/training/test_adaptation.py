@@ -16,6 +16,7 @@ from lowdose.training.adaptation import (
     AFTER,
     BEFORE,
     INPUT,
+    SCAN,
     AdaptationError,
     Wish,
     adapted,
@@ -24,6 +25,7 @@ from lowdose.training.adaptation import (
     plan_of,
     with_metrics,
 )
+from lowdose.training.noise_model import NoiseModelError
 from lowdose.training.plan import PlanError
 from tests.io.body_series import body_series
 
@@ -94,6 +96,13 @@ def test_an_adapted_model_denoises_and_a_stopped_run_goes_on(scans, low, tmp_pat
     assert load_card(tmp_path / "out").metrics[0].value < 1.0
 
 
+def test_too_little_noise_is_refused_before_anything_is_written(low, scans, tmp_path):
+    few = find_noise(low, n_slices=1)
+    with pytest.raises(NoiseModelError, match="learning takes 100"):
+        adapted(wish(), [few], clean_rows([scans / "clean"], seed=1), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_clean_scans_noisier_than_the_low_dose_ones_are_refused(scans, tmp_path):
     with open_input(scans / "low") as found:
         scan = found.cases[0].scan
@@ -116,4 +125,4 @@ def test_the_better_denoiser_is_told_from_the_worse(low):
     assert set(found.at_fraction) == {INPUT, BEFORE, AFTER}
     assert found.itself[AFTER].noise < found.itself[BEFORE].noise < found.itself[BEFORE].reference_noise
     assert found.mean_frequency[AFTER] < found.mean_frequency[BEFORE] < 1
-    assert found.shown["scan"].shape == found.shown[AFTER].shape == (3, *low.shape[1:])
+    assert found.shown[SCAN].shape == found.shown[AFTER].shape == (3, *low.shape[1:])

@@ -58,6 +58,13 @@ def _is_network(name: str) -> bool:
     return name in NETWORKS
 
 
+Seed = Annotated[int, typer.Option(help="Of all randomness.", min=0, max=2**31 - 1)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(metavar="MINUTES", help="Stop with a checkpoint after this long; then --resume.", min=0),
+]
+
 train = typer.Typer(
     name="train",
     cls=NamesAndCommands,
@@ -72,11 +79,8 @@ def denoiser(
     plan: Annotated[Path | None, typer.Argument(metavar="CONFIG.yaml", help="What to train on what.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoint, log, model.")] = None,
     data: Annotated[Path, typer.Option(help="Folder that the paths of the plan are relative to.")] = Path(),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option(metavar="MINUTES", help="Stop with a checkpoint after this long; then --resume.", min=0),
-    ] = None,
+    resume: Resume = False,
+    max_minutes: MaxMinutes = None,
     template: Annotated[
         str | None,
         typer.Option(
@@ -109,9 +113,10 @@ def denoiser(
     from lowdose.training.loop import TrainingError
     from lowdose.training.plan import PlanError, read_plan
 
-    seconds = float("inf") if max_minutes is None else 60 * max_minutes
     try:
-        folder = run(read_plan(plan), data, out, resume=resume, max_seconds=seconds, watcher=watcher())
+        folder = run(
+            read_plan(plan), data, out, resume=resume, max_seconds=seconds_of(max_minutes), watcher=watcher()
+        )
     except PlanError as error:
         refuse(str(error))
     except (ParityError, TrainingError, CheckpointError, OSError) as error:
@@ -122,6 +127,11 @@ def denoiser(
         say(f"time is up; go on with: lowdose train {plan} --out {out} --resume")
     else:
         say(f"model in {folder}; use it with: lowdose denoise INPUT OUTPUT --method {folder}")
+
+
+def seconds_of(max_minutes: float | None) -> float:
+    """How long a run may take, without end unless it is said."""
+    return float("inf") if max_minutes is None else 60 * max_minutes
 
 
 def need_training() -> None:

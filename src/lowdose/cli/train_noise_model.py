@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowdose.cli.train import need_training, say_progress
+from lowdose.cli.train import MaxMinutes, Resume, Seed, need_training, say_progress, seconds_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,12 +41,9 @@ def train_noise_model(
     steps: Annotated[
         int | None, typer.Option(help="Batches to learn from; 1500 with vae, 3000 with gan.", min=1)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all randomness.", min=0, max=2**31 - 1)] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option(metavar="MINUTES", help="Stop with a checkpoint after this long; then --resume.", min=0),
-    ] = None,
+    seed: Seed = 1,
+    resume: Resume = False,
+    max_minutes: MaxMinutes = None,
 ) -> None:
     """Learn the noise of low-dose scans from patches without anatomy, to put it on clean scans.
 
@@ -53,18 +52,20 @@ def train_noise_model(
     from lowdose.cli.terminal import give_up, refuse, say
 
     need_training()
+    from lowdose.provenance import Run
     from lowdose.report import noise_model_report, write_report
     from lowdose.training.checkpoint import CheckpointError
     from lowdose.training.loop import TrainingError
     from lowdose.training.noise_experiment import learn_noise
     from lowdose.training.noise_model import NoiseModelError
 
-    found, shown = found_noise(scans)
-    seconds = float("inf") if max_minutes is None else 60 * max_minutes
+    started = datetime.now(UTC)
+    options = {"scans": scans, "out": out, "kind": kind.value, "steps": steps, "seed": seed}
+    found = found_noise(scans)
     try:
         learned = learn_noise(
-            found, out, kind=kind.value, n_steps=steps, seed=seed, resume=resume, max_seconds=seconds,
-            on_progress=say_progress,
+            found.noise, out, kind=kind.value, n_steps=steps, seed=seed, resume=resume,
+            max_seconds=seconds_of(max_minutes), on_progress=say_progress,
         )  # fmt: skip
     except NoiseModelError as error:
         refuse(str(error))
@@ -74,45 +75,54 @@ def train_noise_model(
         paths = " ".join(str(path) for path in scans)
         say(f"time is up; go on with: lowdose train noise-model {paths} --out {out} --resume")
         return
-    write_report(noise_model_report(evidence(found, shown, learned)), out / "report.html")
+    write_report(noise_model_report(evidence(found, learned)), out / "report.html")
+    Run("train noise-model", options, [], started).write(out / "run.json")
     say(f"noise model in {out}, with report.html; name it in a plan as noise_model: {out}")
 
 
-def found_noise(paths: Sequence[Path]) -> tuple[list[NoisePatches], NDArray[np.float32]]:
-    """The noise of every scan in `paths` that shows some, and the richest slice of the first of them.
+@dataclass(frozen=True, eq=False)
+class FoundNoise:
+    """The noise of every scan that shows some."""
 
-    Ends with the status of a failed case if there is none.
-    """
+    noise: list[NoisePatches]
+    places: list[tuple[Path, int]]
+    """Of each its input and its number among the cases there; names alone may be shared."""
+    shown: NDArray[np.float32]
+    """The richest slice `[y, x]` of the first scan, in HU."""
+
+
+def found_noise(paths: Sequence[Path]) -> FoundNoise:
+    """The noise of the scans in `paths`; ends with the status of a failed case if there is none."""
     from lowdose.cli.terminal import give_up, say, warn
     from lowdose.io import InputError, open_input
     from lowdose.physics.noise_patches import find_noise
 
-    found: list[NoisePatches] = []
+    noise: list[NoisePatches] = []
+    places: list[tuple[Path, int]] = []
     shown: NDArray[np.float32] | None = None
     for path in paths:
         try:
             with open_input(path) as opened:
-                for case in opened.cases:
+                for index, case in enumerate(opened.cases):
                     if case.scan is None:
                         warn(f"left out: {case.error}")
                         continue
-                    noise = find_noise(case.scan)
-                    say(f"{case.scan.name}: {len(noise)} patches of noise without anatomy")
-                    if not len(noise):
+                    found = find_noise(case.scan)
+                    say(f"{case.scan.name}: {len(found)} patches of noise without anatomy")
+                    if not len(found):
                         continue
                     if shown is None:
-                        shown = case.scan.read(noise.richest).hu
-                    found.append(noise)
+                        shown = case.scan.read(found.richest).hu
+                    noise.append(found)
+                    places.append((path, index))
         except InputError as error:
             give_up(str(error))
     if shown is None:
         give_up("no scan shows noise without anatomy; give scans with larger organs, or with smaller pixels")
-    return found, shown
+    return FoundNoise(noise, places, shown)
 
 
-def evidence(
-    found: Sequence[NoisePatches], shown: NDArray[np.float32], learned: LearnedNoise
-) -> NoiseEvidence:
+def evidence(found: FoundNoise, learned: LearnedNoise) -> NoiseEvidence:
     """What the report is told."""
     from lowdose.report import NoiseEvidence
 
@@ -120,6 +130,7 @@ def evidence(
         "vae": "variational autoencoder of textures, of which white noise is filtered",
         "gan": "generator of noise from white noise, trained against a Wasserstein critic",
     }
+    card = learned.card
     return NoiseEvidence(
-        kinds[learned.card.kind], learned.card.training, found, learned.made, learned.likeness, shown
+        kinds[card.kind], card.training, found.noise, learned.made, learned.likeness, found.shown
     )

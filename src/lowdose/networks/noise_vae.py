@@ -78,7 +78,9 @@ class NoiseVae(nn.Module):
         their principal axes by their quantiles.
         """
         with torch.no_grad():
-            mean, log_variance = self.encode(noise)
+            # in pieces, since the filtered patches take many times the memory
+            encoded = [self.encode(some) for some in torch.split(noise, 256)]
+            mean, log_variance = (torch.cat(part) for part in zip(*encoded, strict=True))
             chance = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
             latents = mean + (0.5 * log_variance).exp() * chance.to(mean.device)
             self.usual.copy_(latents.mean(dim=0))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lowdose.figures import INPUT_COLOUR, RESULT_COLOURS
+from lowdose.models.card import ModelCard
 from lowdose.quality.statistics import summarise
 from lowdose.report.content import software_facts
 from lowdose.report.noise_model import NoiseEvidence, likeness_figures, noise_figures, sources_table, verdict
 from lowdose.report.page import Arm, Facts, KeyFigure, ReportContent, Table
 from lowdose.report.pixels import stored_hu
 from lowdose.report.tables import plain
-
-if TYPE_CHECKING:
-    from lowdose.models.card import ModelCard
-    from lowdose.training.adaptation import Evidence
+from lowdose.training.adaptation import AFTER, BEFORE, SCAN, Evidence
 
 MATTERS = 0.01
 """Share of the error by which an adaptation must change it to be called better or worse."""
@@ -41,9 +38,9 @@ def adaptation_report(
         lead=outcome(evidence, start, gain),
         key_figures=(*_key_figures(evidence, start), *likeness_figures(noise)[2:]),
         arms=(
-            Arm("the low-dose scan", "input", shown["scan"], INPUT_COLOUR),
-            Arm(start, "result", shown["before"], RESULT_COLOURS[0]),
-            Arm(card.name, "result", shown["after"], RESULT_COLOURS[1]),
+            Arm("the low-dose scan", "input", shown[SCAN], INPUT_COLOUR),
+            Arm(start, "result", shown[BEFORE], RESULT_COLOURS[0]),
+            Arm(card.name, "result", shown[AFTER], RESULT_COLOURS[1]),
         ),
         slice_labels=tuple(f"slice {first.places[k] + 1} of {first.name}" for k in chosen),
         figures=noise_figures(noise),
@@ -83,16 +80,17 @@ def judgement(evidence: Sequence[Evidence]) -> str:
     if not known:
         return "unknown"
     change = float(np.mean([one.improvement for one in known])) - 1.0
-    shifted = max(_bias(one, "after") - _bias(one, "before") for one in known)
+    shifted = max(_bias(one, AFTER) - _bias(one, BEFORE) for one in known)
     if change > MATTERS or shifted > MOST_BIAS_HU:
         return "hurt"
     return "helped" if change < -MATTERS else "makes no difference"
 
 
 def _bias(one: Evidence, arm: str) -> float:
-    assert one.at_fraction is not None
-    value = abs(one.at_fraction[arm].soft_tissue_bias)
-    return float(np.nan_to_num(value))
+    """How far soft tissue is shifted at a fraction of the dose, in HU; 0 where there is none."""
+    return (
+        0.0 if one.at_fraction is None else abs(float(np.nan_to_num(one.at_fraction[arm].soft_tissue_bias)))
+    )
 
 
 def outcome(evidence: Sequence[Evidence], start: str, gain: float) -> str:
@@ -104,10 +102,10 @@ def outcome(evidence: Sequence[Evidence], start: str, gain: float) -> str:
             f"simulate a lower dose of them. Compare the images below before you use it in place of {start}."
         )
     known = [one for one in evidence if one.at_fraction is not None]
-    left = {arm: float(np.mean([_left(one, arm) for one in known])) for arm in ("before", "after")}
+    left = {arm: float(np.mean([one.error_left(arm) for one in known])) for arm in (BEFORE, AFTER)}
     numbers = (
-        f"at 1/{gain:g} of these scans' dose, {start} leaves {100 * left['before']:.1f}{_SPACE}% of the "
-        f"error and the adapted model {100 * left['after']:.1f}{_SPACE}%"
+        f"at 1/{gain:g} of these scans' dose, {start} leaves {100 * left[BEFORE]:.1f}{_SPACE}% of the "
+        f"error and the adapted model {100 * left[AFTER]:.1f}{_SPACE}%"
     )
     advice = {
         "helped": f"The adaptation helped: {numbers}.",
@@ -117,18 +115,13 @@ def outcome(evidence: Sequence[Evidence], start: str, gain: float) -> str:
     return advice[found]
 
 
-def _left(one: Evidence, arm: str) -> float:
-    assert one.at_fraction is not None
-    return one.at_fraction[arm].rmse / one.at_fraction["a fraction of its dose"].rmse
-
-
 def _key_figures(evidence: Sequence[Evidence], start: str) -> tuple[KeyFigure, ...]:
     known = [one for one in evidence if one.at_fraction is not None]
     if not known:
         return ()
     return tuple(
-        KeyFigure("Error left", f"{100 * np.mean([_left(one, arm) for one in known]):.1f}", "%", name)
-        for arm, name in (("before", start), ("after", "adapted"))
+        KeyFigure("Error left", f"{100 * np.mean([one.error_left(arm) for one in known]):.1f}", "%", name)
+        for arm, name in ((BEFORE, start), (AFTER, "adapted"))
     )
 
 
@@ -141,8 +134,8 @@ def _at_fraction(evidence: Sequence[Evidence], start: str, name: str, gain: floa
         rows.append(
             (
                 one.name,
-                *(f"{100 * _left(one, arm):.1f}" for arm in ("before", "after")),
-                *(plain(one.at_fraction[arm].soft_tissue_bias, 2) for arm in ("before", "after")),
+                *(f"{100 * one.error_left(arm):.1f}" for arm in (BEFORE, AFTER)),
+                *(plain(one.at_fraction[arm].soft_tissue_bias, 2) for arm in (BEFORE, AFTER)),
             )
         )
     changes = [one.improvement for one in evidence]
@@ -150,8 +143,9 @@ def _at_fraction(evidence: Sequence[Evidence], start: str, name: str, gain: floa
     note = (
         f"Every scan at 1/{gain:g} of its own dose, simulated through projections and not with the noise "
         "that was learned, against the scan itself; RMSE from −160 to 240 HU as a share of the input's. It "
-        f"is noisy too: the best there can be leaves about {100 / gain**0.5:.0f}{_SPACE}%. Error after over "
-        "error before: "
+        f"is noisy too: the best there can be leaves about {100 / gain**0.5:.0f}{_SPACE}%. These "
+        f"inputs have {gain**0.5:g} times the noise of the scans that the model is meant for. Error after "
+        "over error before: "
         f"{plain(summary.mean, 3)}"
     )
     if summary.interval is not None:
@@ -174,10 +168,10 @@ def _itself(evidence: Sequence[Evidence], start: str, name: str) -> Table:
     rows = [
         (
             one.name,
-            plain(one.itself["before"].reference_noise, 1),
-            *(plain(one.itself[arm].noise, 1) for arm in ("before", "after")),
-            *(plain(one.mean_frequency[arm], 2) for arm in ("before", "after")),
-            *(plain(one.itself[arm].soft_tissue_bias, 2) for arm in ("before", "after")),
+            plain(one.itself[BEFORE].reference_noise, 1),
+            *(plain(one.itself[arm].noise, 1) for arm in (BEFORE, AFTER)),
+            *(plain(one.mean_frequency[arm], 2) for arm in (BEFORE, AFTER)),
+            *(plain(one.itself[arm].soft_tissue_bias, 2) for arm in (BEFORE, AFTER)),
         )
         for one in evidence
     ]

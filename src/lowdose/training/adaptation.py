@@ -33,13 +33,13 @@ from lowdose.training.dataset import PreparedScan
 from lowdose.training.experiment import train
 from lowdose.training.layouts import assign_splits, patients
 from lowdose.training.manifest import ManifestError, Row, write_manifest
-from lowdose.training.noise_experiment import LearnedNoise, learn_noise
+from lowdose.training.noise_experiment import LearnedNoise, check_noise, learn_noise
 from lowdose.training.noise_model import Kind
 from lowdose.training.plan import PlanError, TrainingPlan
 from lowdose.training.sources import Watcher, prepare_data
 
 NOISE_MODEL = "noise-model"
-INPUT, BEFORE, AFTER = "a fraction of its dose", "before", "after"
+SCAN, INPUT, BEFORE, AFTER = "the scan", "a fraction of its dose", "before", "after"
 """The arms of `measured`."""
 _SLICES = 12
 _VALIDATION = 0.15
@@ -159,6 +159,7 @@ def adapted(
         raise PlanError(f"{folder}: holds an adaptation; give --resume to go on with it, or another --out")
     manifest, noise_model = run / "clean.csv", run / NOISE_MODEL
     plan = plan_of(wish, noise_model, manifest, [one.source for one in found], len(clean))
+    check_noise(found)
     run.mkdir(parents=True, exist_ok=True)
     write_manifest(manifest, [_relative(row, run) for row in clean])
     learned = learn_noise(
@@ -183,7 +184,7 @@ def adapted(
         resume=(training / CHECKPOINT).exists(),
         max_seconds=max_seconds - (clock() - started),
         cache=run / "cache",
-        watcher=watcher,
+        watcher=Watcher(on_progress=watcher.on_progress),  # of the scans it has been told
     )
     if model is None:
         return None
@@ -219,16 +220,19 @@ class Evidence:
     mean_frequency: dict[str, float]
     """Of the noise that is left where noise was found, over the scan's: BEFORE and AFTER; NaN without any."""
     shown: dict[str, NDArray[np.float32]]
-    """Slices `[k, y, x]` of the scan and of what both make of it, for pictures: "scan", BEFORE and AFTER."""
+    """Slices `[k, y, x]` of the scan and of what both make of it, for pictures: SCAN, BEFORE and AFTER."""
     places: tuple[int, ...]
     """Which slices those are."""
 
+    def error_left(self, arm: str) -> float:
+        """Share of the error that `arm` leaves at a fraction of the dose; NaN where that is not known."""
+        left = None if self.at_fraction is None else self.at_fraction[arm].error_left
+        return math.nan if left is None else left
+
     @property
     def improvement(self) -> float:
-        """Error left after over error left before, at a fraction of the dose; below 1 is better."""
-        if self.at_fraction is None:
-            return math.nan
-        return self.at_fraction[AFTER].rmse / self.at_fraction[BEFORE].rmse
+        """Error left after over error left before; below 1 is better, NaN where it is not known."""
+        return self.error_left(AFTER) / self.error_left(BEFORE)
 
 
 def measured(
@@ -256,16 +260,15 @@ def measured(
         few = {name: _few(arm, places) for name, arm in arms.items()}
         results = evaluate(_few(scan, places), few, case=scan.name, input_arm=INPUT)
         at_fraction = {result.arm: result for result in results}
-    whole = {name: denoise(scan, one) for name, one in both.items()}
-    kept = {name: _in_memory(_few(arm, places)) for name, arm in {"scan": scan, **whole}.items()}
-    results = evaluate(kept["scan"], {name: kept[name] for name in both}, case=scan.name)
-    at = [z for z in places if len(noise.corners(z))]
-    spectra = {name: _mean_frequency(image, noise, at) for name, image in (("scan", scan), *whole.items())}
+    whole = {SCAN: scan, **{name: denoise(scan, one) for name, one in both.items()}}
+    kept = {name: _in_memory(_few(arm, places)) for name, arm in whole.items()}
+    results = evaluate(kept[SCAN], {name: kept[name] for name in both}, case=scan.name)
+    spectra = {name: _mean_frequency(arm, noise, places) for name, arm in kept.items()}
     return Evidence(
         name=scan.name,
         at_fraction=at_fraction,
         itself={result.arm: result for result in results},
-        mean_frequency={name: spectra[name] / spectra["scan"] for name in both},
+        mean_frequency={name: spectra[name] / spectra[SCAN] for name in both},
         shown={name: arm.hu for name, arm in kept.items()},
         places=tuple(places),
     )
@@ -288,12 +291,11 @@ def _in_memory(scan: Scan) -> Scan:
     return replace(scan, read=lambda z: slices[z])
 
 
-def _mean_frequency(scan: Scan, noise: NoisePatches, places: Sequence[int]) -> float:
-    """Of the noise power in the places of `noise`, in 1/mm; NaN without any."""
+def _mean_frequency(few: Scan, noise: NoisePatches, places: Sequence[int]) -> float:
+    """Of the noise power of slices `places` where `noise` was found, in 1/mm; NaN if it was in none."""
     side, regions = noise.noise.shape[1], []
-    for z in places:
-        hu = scan.read(z).hu
-        regions += [hu[y : y + side, x : x + side] for y, x in noise.corners(z)]
+    for slice_, z in zip(few, places, strict=True):
+        regions += [slice_.hu[y : y + side, x : x + side] for y, x in noise.corners(z)]
     if not regions:
         return math.nan
     power = noise_power_spectrum(detrended(np.stack(regions)), noise.spacing)
@@ -305,8 +307,8 @@ def with_metrics(folder: Path, evidence: Sequence[Evidence], gain: float) -> Mod
     seen = [one for one in evidence if one.at_fraction is not None]
     metrics = []
     if seen:
-        left = [_error_left(one, AFTER) for one in seen]
-        before = float(np.mean([_error_left(one, BEFORE) for one in seen]))
+        left = [one.error_left(AFTER) for one in seen]
+        before = float(np.mean([one.error_left(BEFORE) for one in seen]))
         metrics.append(
             Metric(
                 name="error left",
@@ -320,8 +322,3 @@ def with_metrics(folder: Path, evidence: Sequence[Evidence], gain: float) -> Mod
     with written_whole(folder / CARD) as temporary:
         temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return card
-
-
-def _error_left(one: Evidence, arm: str) -> float:
-    assert one.at_fraction is not None
-    return one.at_fraction[arm].rmse / one.at_fraction[INPUT].rmse

@@ -175,8 +175,7 @@ def fit(
         if last or run.step % schedule.checkpoint_every == 0:
             run.save()
         pace = (time.monotonic() - started) / (step + 1 - first_step)
-        loss = run.recent[-100:]
-        on_progress(Progress(run.step, schedule.n_steps, sum(loss) / len(loss), validation, pace))
+        on_progress(Progress(run.step, schedule.n_steps, run.recent_loss(), validation, pace))
         if validation is not None:
             run.recent.clear()
     if run.step > run.saved_step or not run.step:
@@ -270,6 +269,11 @@ class _Run:
         elif not self.recent:
             self.recent.append(math.nan)  # a critic alone learned so far
         self.step += 1
+
+    def recent_loss(self) -> float:
+        """The mean of the last hundred, NaN while critics alone have learned."""
+        known = [loss for loss in self.recent[-100:] if math.isfinite(loss)]
+        return sum(known) / len(known) if known else math.nan
 
     def _of_all(self, loss: float) -> float:
         """The mean over all processes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from lowdose.training.noise_learning import AdversarialNoise, PatchDraw, Variati
 from lowdose.training.noise_model import (
     NOISE_NETWORKS,
     Kind,
-    Likeness,
     NoiseCard,
     NoiseModel,
     NoiseModelError,
@@ -38,6 +37,8 @@ Floats = NDArray[np.float64]
 
 FEWEST_PATCHES = 100
 """Below which a texture cannot be told from chance."""
+_MOST_PATCHES = 8000
+"""That are learned from: more say nothing new, and an archive has millions."""
 _COMPARED = 2000
 """Patches at most on either side of the comparison."""
 _LEVELLED = 256
@@ -102,7 +103,7 @@ def learn_noise(
         )
     if resume and not (folder / CHECKPOINT).exists():
         raise NoiseModelError(f"{folder}: holds no checkpoint to resume; leave out --resume to start anew")
-    noise = np.concatenate([one.noise for one in found])
+    noise = _at_most(np.concatenate([one.noise for one in found]), _MOST_PATCHES, seed)
     torch.manual_seed(seed)
     sizes: dict[str, Any] = {}
     network = NOISE_NETWORKS[kind](**sizes)
@@ -132,7 +133,7 @@ def learn_noise(
         sources=sources,
         scale=model.scale,
         training=f"{schedule.n_steps} steps of {_BATCH} patches of {unit.shape[1]} x {unit.shape[2]} pixels",
-        likeness=_on_card(likeness),
+        likeness=likeness,
     )
     return LearnedNoise(model, card, made, likeness)
 
@@ -154,10 +155,17 @@ def _compared(
 ) -> tuple[Floats, NoiseLikeness]:
     """Patches of `model` at the levels of `real` ones `[patch, y, x]` in HU, and how alike they are."""
     generator = np.random.default_rng([seed, 7])
-    real = real[generator.permutation(len(real))[:_COMPARED]]
+    real = _at_most(real, _COMPARED, seed)
     levels = real.std(axis=(1, 2))[generator.permutation(len(real))]
     made = _patches_of(model, len(real), real.shape[1], generator) * levels[:, None, None]
     return made, compare_noise(real.astype(np.float64), made, spacing)
+
+
+def _at_most(patches: NDArray[np.float32], n: int, seed: int) -> NDArray[np.float32]:
+    """All of them, or `n` drawn at random."""
+    if len(patches) <= n:
+        return patches
+    return patches[np.random.default_rng([seed, 6]).choice(len(patches), n, replace=False)]
 
 
 def _level_of_patches(model: NoiseModel, side: int, seed: int) -> float:
@@ -172,13 +180,6 @@ def _patches_of(model: NoiseModel, n: int, side: int, generator: np.random.Gener
     at_once = [min(_AT_ONCE, n - first) for first in range(0, n, _AT_ONCE)]
     images = (model.unit(some, 2 * side, 2 * side, generator) for some in at_once)
     return np.concatenate([image[:, middle, middle] for image in images]).astype(np.float64)
-
-
-def _on_card(likeness: NoiseLikeness) -> Likeness:
-    told = asdict(likeness)
-    told["patches"] = told.pop("n_real")
-    del told["n_made"]
-    return Likeness(**told)
 
 
 def _schedule(n_steps: int, seed: int) -> Schedule:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from lowdose.networks.noise_gan import NoiseGan
 from lowdose.networks.noise_vae import NoiseVae, latent_field
 from lowdose.provenance import sha256_of_file, written_whole
+from lowdose.quality.noise_likeness import NoiseLikeness
 
 NOISE_CARD = "noise.json"
 NOISE_WEIGHTS = "weights.safetensors"
@@ -55,18 +56,6 @@ class NoiseOrigin(_Strict):
     """Median standard deviation of its patches."""
 
 
-class Likeness(_Strict):
-    """Noise that was made against patches held back; see `lowdose.quality.noise_likeness`."""
-
-    patches: int
-    level_ratio: float
-    spectrum_mismatch: float
-    skewness: tuple[float, float]
-    kurtosis: tuple[float, float]
-    correlation_length_ratio: float
-    told_apart: float
-
-
 class NoiseCard(_Strict):
     """What a noise model is, and what it was learned from."""
 
@@ -76,7 +65,8 @@ class NoiseCard(_Strict):
     scale: Annotated[float, Field(gt=0)]
     """What the network's noise is multiplied by so that patches show the level that real ones show."""
     training: str
-    likeness: Likeness | None = None
+    likeness: NoiseLikeness | None = None
+    """Of its noise with the patches that it learned from."""
     weights_sha256: str
 
 
