@@ -47,7 +47,7 @@ def test_a_model_is_adapted_reported_and_denoises(scans, tmp_path):
     assert outcome.json["adaptation"] in ("helped", "hurt", "makes no difference")
     assert len(outcome.json["scans"]) == 1
     assert load_card(out).name == "ours"
-    assert json.loads((out / "run.json").read_text())["facts"] == outcome.json
+    assert outcome.json.items() <= json.loads((out / "run.json").read_text()).items()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Adapted to your scans" in page
     assert lowdose("denoise", scans / "own", tmp_path / "denoised", "--method", out).status == 0
