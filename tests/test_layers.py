@@ -35,6 +35,7 @@ ABOUT_THE_WHOLE = {
     "test_layers",
     "test_licences",
     "test_microct_dose_reduction",
+    "test_task_driven",
     "test_telemetry",
 }
 """Test files that belong to no module."""
