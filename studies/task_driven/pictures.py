@@ -106,8 +106,8 @@ def _draw_noise(part: SubFigure, scans: Scans) -> None:
             spectrum = radial_average(noise_power_spectrum(patches.astype(float), (1.0, 1.0)), (1.0, 1.0))
             share = spectrum.power / spectrum.power.sum()
             axes.plot(
-                spectrum.frequencies, share, color=COLOURS.get(name, INPUT_COLOUR), label=NOISES.get(name, name),
-                linewidth=3.0 if name == "measured" else 1.5,
+                spectrum.frequencies, share, color=COLOURS.get(name, INPUT_COLOUR),
+                label=NOISES.get(name, name), linewidth=3.0 if name == "measured" else 1.5,
             )  # fmt: skip
         axes.set_xlim(0.0, 0.5)
         axes.set_ylim(bottom=0.0)

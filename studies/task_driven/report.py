@@ -70,8 +70,8 @@ def tables(results: Record) -> str:
         (
             f"### Twin: {n} test patients",
             "Error left: RMSE to the scan itself as a share of the input's, mean over "
-            "patients [95 % interval]; *gap closed*: of what the same network with true pairs gains; *less than image space*: the "
-            "paired difference of the error left, in hundredths.",
+            "patients [95 % interval]; *gap closed*: of what the same network with true pairs gains; "
+            "*less than image space*: the paired difference of the error left, in hundredths.",
             twin_table(results),
             f"### Real pairs: {L143}",
             "One patient, so no interval. *New slices* are those that noise was not learned from.",
