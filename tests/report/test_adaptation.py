@@ -8,7 +8,7 @@ from lowdose.quality.comparison import evaluate
 from lowdose.report.adaptation import adaptation_report, judgement, outcome
 from lowdose.report.page import rendered
 from lowdose.scan import Scan
-from lowdose.training.adaptation import AFTER, BEFORE, INPUT, SCAN, Evidence
+from lowdose.training.evidence import AFTER, BEFORE, INPUT, SCAN, Evidence
 from tests.report.test_noise_model import learned  # noqa: F401
 
 
@@ -24,14 +24,15 @@ def evidence(before, after, name="scan"):
     results = {one.arm: one for one in evaluate(truth, arms, input_arm=INPUT)}
     itself = {arm: results[arm] for arm in (BEFORE, AFTER)}
     shown = {name: np.zeros((2, 96, 96), np.float32) for name in (SCAN, BEFORE, AFTER)}
-    return Evidence(name, results, itself, {BEFORE: 0.8, AFTER: 0.9}, shown, (3, 7))
+    own = {SCAN: 20.0, BEFORE: before, AFTER: after}
+    return Evidence(name, own, results, itself, {BEFORE: 0.8, AFTER: 0.9}, shown, (3, 7))
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [(12.0, 11.0, "helped"), (11.0, 12.0, "hurt"), (12.0, 12.0, "makes no difference")],
 )
-def test_the_error_at_a_fraction_of_the_dose_decides(before, after, expected):
+def test_the_error_at_their_own_dose_decides(before, after, expected):
     found = [evidence(before, after)]
     assert judgement(found) == expected
     assert expected in outcome(found, "ct-default", 4.0)
@@ -44,17 +45,19 @@ def test_a_shift_of_hu_hurts_however_small_the_error():
 
 
 def test_without_a_simulation_nothing_is_claimed():
-    found = [replace(evidence(12.0, 11.0), at_fraction=None)]
+    found = [replace(evidence(12.0, 11.0), at_own_dose=None, at_fraction=None)]
     assert judgement(found) == "unknown"
     assert "cannot be said" in outcome(found, "ct-default", 4.0)
 
 
 def test_the_page_has_every_scan_and_says_what_came_of_it(learned):  # noqa: F811
     card = load_card(bundled_models()["ct-default"]).model_copy(update={"name": "adapted"})
-    found = [evidence(12.0, 11.0), replace(evidence(12.0, 10.0, "other"), at_fraction=None)]
+    found = [evidence(12.0, 11.0), replace(evidence(12.0, 10.0, "other"), at_own_dose=None, at_fraction=None)]
     content = adaptation_report(learned, found, card, "ct-default", 4.0)
     assert content.lead.startswith("The adaptation helped")
-    fractions, itself, sources = content.tables
+    own, fractions, itself, sources = content.tables
+    assert own.rows == (("scan", "20.0", "12.00", "11.00", "0.917"), ("other", *["–"] * 4))
+    assert [(one.value, one.unit) for one in content.key_figures[:2]] == [("12.00", "HU"), ("11.00", "HU")]
     assert fractions.rows[0][0] == "scan"
     assert [float(cell) for cell in fractions.rows[0][1:3]] == pytest.approx([60.0, 55.0], abs=0.5)
     assert fractions.rows[1] == ("other", *["–"] * 4)

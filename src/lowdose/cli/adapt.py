@@ -14,7 +14,8 @@ from lowdose.cli.train import MaxMinutes, Resume, Seed, need_training, seconds_o
 from lowdose.cli.train_noise_model import FoundNoise, NoiseKind, evidence, found_noise
 
 if TYPE_CHECKING:
-    from lowdose.training.adaptation import Evidence, Wish
+    from lowdose.training.adaptation import Wish
+    from lowdose.training.evidence import Evidence
     from lowdose.training.noise_experiment import LearnedNoise
 
 _MOST_MEASURED = 8
@@ -146,7 +147,7 @@ def _measured(found: FoundNoise, wish: Wish, out: Path, gain: float) -> list[Evi
     from lowdose.cli.terminal import progress
     from lowdose.denoising import make_denoiser
     from lowdose.io import open_input
-    from lowdose.training.adaptation import measured
+    from lowdose.training.evidence import measured
 
     chosen = range(0, len(found.noise), -(-len(found.noise) // _MOST_MEASURED))
     seen: list[Evidence] = []

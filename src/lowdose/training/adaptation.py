@@ -1,8 +1,7 @@
 """A model adapted to the noise of a clinic's own low-dose scans, without pairs, and whether that helped.
 
 Task-driven denoising (TDDL, ISICDM 2020) as one run: learn the noise of low-dose scans, put it on clean scans
-of other patients, go on training from a model that is there. Help is measured on the low-dose scans
-themselves, at a fraction of their dose that physics simulates and no noise model: there the truth is known.
+of other patients, go on training from a model that is there. `evidence` says whether it helped.
 """
 
 from __future__ import annotations
@@ -17,19 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lowdose.denoising import Denoiser, SlabDenoiser, denoise
 from lowdose.models.card import CARD, MODEL_NAME, ONNX, WEIGHTS, Metric, ModelCard, load_card
-from lowdose.physics.dose import dose_simulator
 from lowdose.physics.noise_patches import NoisePatches
-from lowdose.physics.scan_projection import sampled_places
 from lowdose.provenance import written_whole
-from lowdose.quality.comparison import CaseResult, evaluate
-from lowdose.quality.spectra import detrended, noise_power_spectrum, radial_average
-from lowdose.scan import Scan
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.dataset import PreparedScan
+from lowdose.training.evidence import AFTER, BEFORE, SCAN, Evidence
 from lowdose.training.experiment import train
 from lowdose.training.layouts import assign_splits, patients
 from lowdose.training.manifest import ManifestError, Row, write_manifest
@@ -39,9 +32,6 @@ from lowdose.training.plan import PlanError, TrainingPlan
 from lowdose.training.sources import Watcher, prepare_data
 
 NOISE_MODEL = "noise-model"
-SCAN, INPUT, BEFORE, AFTER = "the scan", "a fraction of its dose", "before", "after"
-"""The arms of `measured`."""
-_SLICES = 12
 _VALIDATION = 0.15
 """Share of the clean patients that weights are chosen by."""
 _PATCH = 80
@@ -208,114 +198,34 @@ def check_clean(own_levels: Sequence[float], learned: LearnedNoise) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """How one low-dose scan fares under the model that was there and the adapted one."""
-
-    name: str
-    at_fraction: dict[str, CaseResult] | None
-    """By arm, against the scan itself: INPUT, BEFORE and AFTER; None where its noise cannot be simulated."""
-    itself: dict[str, CaseResult]
-    """The scan denoised, against the scan as it is: BEFORE and AFTER."""
-    mean_frequency: dict[str, float]
-    """Of the noise that is left where noise was found, over the scan's: BEFORE and AFTER; NaN without any."""
-    shown: dict[str, NDArray[np.float32]]
-    """Slices `[k, y, x]` of the scan and of what both make of it, for pictures: SCAN, BEFORE and AFTER."""
-    places: tuple[int, ...]
-    """Which slices those are."""
-
-    def error_left(self, arm: str) -> float:
-        """Share of the error that `arm` leaves at a fraction of the dose; NaN where that is not known."""
-        left = None if self.at_fraction is None else self.at_fraction[arm].error_left
-        return math.nan if left is None else left
-
-    @property
-    def improvement(self) -> float:
-        """Error left after over error left before; below 1 is better, NaN where it is not known."""
-        return self.error_left(AFTER) / self.error_left(BEFORE)
-
-
-def measured(
-    scan: Scan,
-    noise: NoisePatches,
-    before: Denoiser | SlabDenoiser,
-    after: Denoiser | SlabDenoiser,
-    *,
-    gain: float,
-    seed: int,
-    n_slices: int = _SLICES,
-) -> Evidence:
-    """What `before` and `after` do to a low-dose scan, and to 1/`gain` of its dose, in a few slices."""
-    places = sampled_places(len(scan), n_slices)
-    both = {BEFORE: before, AFTER: after}
-    try:
-        simulator = dose_simulator(scan, seed=seed)
-        known = simulator.calibration.noise is not None
-    except ValueError:
-        known = False
-    at_fraction = None
-    if known:
-        lower = held(simulator.at(1.0 / gain), getattr(before, "context", 0), places)
-        arms = {INPUT: lower, **{name: denoise(lower, one) for name, one in both.items()}}
-        few = {name: _few(arm, places) for name, arm in arms.items()}
-        results = evaluate(_few(scan, places), few, case=scan.name, input_arm=INPUT)
-        at_fraction = {result.arm: result for result in results}
-    whole = {SCAN: scan, **{name: denoise(scan, one) for name, one in both.items()}}
-    kept = {name: _in_memory(_few(arm, places)) for name, arm in whole.items()}
-    results = evaluate(kept[SCAN], {name: kept[name] for name in both}, case=scan.name)
-    spectra = {name: _mean_frequency(arm, noise, places) for name, arm in kept.items()}
-    return Evidence(
-        name=scan.name,
-        at_fraction=at_fraction,
-        itself={result.arm: result for result in results},
-        mean_frequency={name: spectra[name] / spectra[SCAN] for name in both},
-        shown={name: arm.hu for name, arm in kept.items()},
-        places=tuple(places),
-    )
-
-
-def held(scan: Scan, context: int, places: Sequence[int]) -> Scan:
-    """`scan` with the slices that denoising `places` takes in memory, so that each is simulated once."""
-    wanted = {min(max(z + k, 0), len(scan) - 1) for z in places for k in range(-context, context + 1)}
-    slices = {z: scan.read(z) for z in sorted(wanted)}
-    return replace(scan, read=lambda z: slices[z] if z in slices else scan.read(z))
-
-
-def _few(scan: Scan, places: Sequence[int]) -> Scan:
-    """Only the slices `places`, as if they lay side by side."""
-    return replace(scan, shape=(len(places), *scan.shape[1:]), read=lambda k: scan.read(places[k]))
-
-
-def _in_memory(scan: Scan) -> Scan:
-    slices = list(scan)
-    return replace(scan, read=lambda z: slices[z])
-
-
-def _mean_frequency(few: Scan, noise: NoisePatches, places: Sequence[int]) -> float:
-    """Of the noise power of slices `places` where `noise` was found, in 1/mm; NaN if it was in none."""
-    side, regions = noise.noise.shape[1], []
-    for slice_, z in zip(few, places, strict=True):
-        regions += [slice_.hu[y : y + side, x : x + side] for y, x in noise.corners(z)]
-    if not regions:
-        return math.nan
-    power = noise_power_spectrum(detrended(np.stack(regions)), noise.spacing)
-    return radial_average(power, noise.spacing).mean_frequency
-
-
 def with_metrics(folder: Path, evidence: Sequence[Evidence], gain: float) -> ModelCard:
     """Write what was measured onto the card in `folder` and return it."""
-    seen = [one for one in evidence if one.at_fraction is not None]
     metrics = []
-    if seen:
-        left = [one.error_left(AFTER) for one in seen]
-        before = float(np.mean([one.error_left(BEFORE) for one in seen]))
+    own = [one.at_own_dose for one in evidence if one.at_own_dose is not None]
+    if own:
+        before, after, noise = (float(np.mean([one[arm] for one in own])) for arm in (BEFORE, AFTER, SCAN))
+        metrics.append(
+            Metric(
+                name="error at own dose",
+                value=round(after, 3),
+                unit="HU",
+                protocol="low-dose scans near their own dose, against their unknown truth, estimated without "
+                f"bias; -160 to 240 HU, mean over {len(own)} scans with {noise:.3g} HU of noise; before "
+                f"adaptation {before:.3f}",
+            )
+        )
+    left = [
+        (one.error_left(BEFORE), one.error_left(AFTER)) for one in evidence if one.at_fraction is not None
+    ]
+    if left:
+        before, after = np.mean(left, axis=0)
         metrics.append(
             Metric(
                 name="error left",
-                value=round(float(np.mean(left)), 4),
+                value=round(float(after), 4),
                 unit="of the input's RMSE",
                 protocol=f"low-dose scans at 1/{gain:g} of their own dose, simulated, against themselves; "
-                f"-160 to 240 HU, mean over {len(seen)} scans; before adaptation {before:.4f}",
+                f"-160 to 240 HU, mean over {len(left)} scans; before adaptation {before:.4f}",
             )
         )
     card = load_card(folder).model_copy(update={"metrics": tuple(metrics)})
