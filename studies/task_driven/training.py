@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from image_noise import ImageSpacePoisson
 from plans import plan_of
 from scans import Scans
 
-from lowdose.physics.noise_patches import find_noise
+from lowdose.physics.noise_patches import NoisePatches, find_noise
 from lowdose.provenance import written_whole
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.experiment import train
@@ -33,29 +34,34 @@ def noise_folder(work: Path, experiment: str, noise: str) -> Path:
 def learn(scans: Scans) -> None:
     """Both kinds of noise model from the low-dose scans of both experiments."""
     for experiment in EXPERIMENTS:
-        for noise, kind in KINDS.items():
-            folder = noise_folder(scans.work, experiment, noise)
-            if (folder / FACTS).exists():
-                continue
+        missing = [n for n in KINDS if not (noise_folder(scans.work, experiment, n) / FACTS).exists()]
+        if missing:
             found = [one for one in map(find_noise, scans.at_hand(experiment)) if len(one)]
-            print(f"{experiment}: {kind} of {sum(map(len, found))} patches of {len(found)} scans", flush=True)
-            learned = learn_noise(
-                found, folder, kind=kind, n_steps=scans.study.noise_steps, seed=SEED,
-                resume=(folder / CHECKPOINT).exists(),
-            )  # fmt: skip
-            assert learned is not None  # it had all the time it takes
-            real = np.concatenate([one.noise for one in found])
-            chosen = np.random.default_rng(SEED).permutation(min(len(real), len(learned.made)))
-            with written_whole(folder / PATCHES) as temporary, temporary.open("wb") as file:
-                np.savez(file, real=real[chosen], made=learned.made[chosen])
-            facts = {
-                "patches": sum(map(len, found)),
-                "scans": len(found),
-                "likeness": asdict(learned.likeness),
-                "training": learned.card.training,
-            }
-            write_json(folder / FACTS, facts)
-            print(f"  told apart {learned.likeness.told_apart:.2f}", flush=True)
+            for noise in missing:
+                learn_one(scans, experiment, noise, found)
+
+
+def learn_one(scans: Scans, experiment: str, noise: str, found: Sequence[NoisePatches]) -> None:
+    """One noise model from the patches `found`, with some of them and of its own beside it."""
+    kind, folder = KINDS[noise], noise_folder(scans.work, experiment, noise)
+    print(f"{experiment}: {kind} of {sum(map(len, found))} patches of {len(found)} scans", flush=True)
+    learned = learn_noise(
+        found, folder, kind=kind, n_steps=scans.study.noise_steps, seed=SEED,
+        resume=(folder / CHECKPOINT).exists(),
+    )  # fmt: skip
+    assert learned is not None  # it had all the time it takes
+    real = np.concatenate([one.noise for one in found])
+    chosen = np.random.default_rng(SEED).permutation(min(len(real), len(learned.made)))
+    with written_whole(folder / PATCHES) as temporary, temporary.open("wb") as file:
+        np.savez(file, real=real[chosen], made=learned.made[chosen])
+    facts = {
+        "patches": sum(map(len, found)),
+        "scans": len(found),
+        "likeness": asdict(learned.likeness),
+        "training": learned.card.training,
+    }
+    write_json(folder / FACTS, facts)
+    print(f"  told apart {learned.likeness.told_apart:.2f}", flush=True)
 
 
 def model_folder(work: Path, run: Run) -> Path:

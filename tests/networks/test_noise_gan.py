@@ -25,7 +25,7 @@ def test_before_it_learns_it_is_the_noise_of_the_texture_it_starts_from():
     network = model()
     given = torch.zeros(1, 9, 9)
     given[0, 3:6, 4:6] = torch.randn(3, 2, generator=generator())
-    power = expected_periodogram(given, 32, 32)[0]
+    power = expected_periodogram(given / given.norm(), 32, 32)[0]
     network.start_from(power)
     latents = torch.randn(1, 2, 1, 1, generator=generator())
     made = torch.cat([network.noise(latents, 32, 32, generator(k)) for k in range(800)])
@@ -49,6 +49,21 @@ def test_latents_change_the_noise_and_the_seed_decides_it():
     assert torch.equal(made, network.noise(zeros, 20, 20, generator()))
     assert not torch.allclose(made, network.noise(ones, 20, 20, generator()))
     assert not torch.allclose(made, network.noise(zeros, 20, 20, generator(2)))
+
+
+def test_latents_mix_textures_of_unit_level():
+    network = model()
+    torch.manual_seed(2)
+    network.shares[-1].weight.copy_(torch.randn_like(network.shares[-1].weight))
+    levels, spectra = [], []
+    for value in (-2.0, 0.0, 2.0):
+        latents = torch.full((1, 2, 1, 1), value)
+        made = torch.cat([network.noise(latents, 48, 48, generator(k)) for k in range(60)])
+        levels.append(float(made.std()))
+        spectra.append(periodogram(made).mean(dim=0))
+    assert levels == pytest.approx([1.0, 1.0, 1.0], rel=0.02)
+    change = (spectra[0] - spectra[2]).abs().mean() / spectra[1].mean()
+    assert float(change) > 0.2
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 48)])

@@ -40,7 +40,7 @@ def learned(method, noise, folder, n_steps):
     ).network
 
 
-def test_patches_are_mirrored_and_never_turned():
+def test_patches_are_turned_around_or_not_at_all():
     noise = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
     draw, seen = PatchDraw(noise), set()
     for seed in range(40):
@@ -48,7 +48,7 @@ def test_patches_are_mirrored_and_never_turned():
         assert shown.shape == (1, 3, 4)
         assert np.array_equal(shown, target)
         seen.add(shown[0, 0, 0])
-    assert seen == {0, 3, 8, 11}
+    assert seen == {0, 11}
 
 
 def test_a_variational_model_tells_directions_apart_and_makes_both(tmp_path):

@@ -144,15 +144,15 @@ def need_training() -> None:
         refuse(f"training needs {error.name}; install it with: pip install 'lowdose[train]'")
 
 
-def say_progress(progress: Progress) -> None:
-    """A line now and then: where a run stands, and how long it will take."""
+def say_progress(progress: Progress, measure: str = "of the error left") -> None:
+    """A line now and then: where a run stands, and how long it will take; `measure` is what is validated."""
     from lowdose.cli.terminal import say
 
     if progress.validation is None and progress.step % 100:
         return
     left = (progress.n_steps - progress.step) * progress.seconds_per_step / 60
     found = progress.validation
-    checked = "" if found is None else f", validation {found.error:.4f} of the error left"
+    checked = "" if found is None else f", validation {found.error:.4f} {measure}"
     say(
         f"step {progress.step}/{progress.n_steps}: loss {progress.loss:.4f}{checked}, "
         f"{progress.seconds_per_step:.2f} s a step, about {left:.0f} min left"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,10 +63,11 @@ def train_noise_model(
     started = datetime.now(UTC)
     options = {"scans": scans, "out": out, "kind": kind.value, "steps": steps, "seed": seed}
     found = found_noise(scans)
+    watched = partial(say_progress, measure="spreads from real noise")
     try:
         learned = learn_noise(
             found.noise, out, kind=kind.value, n_steps=steps, seed=seed, resume=resume,
-            max_seconds=seconds_of(max_minutes), on_progress=say_progress,
+            max_seconds=seconds_of(max_minutes), on_progress=watched,
         )  # fmt: skip
     except NoiseModelError as error:
         refuse(str(error))

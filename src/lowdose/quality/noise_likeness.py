@@ -110,6 +110,19 @@ def told_apart(real: Floats, made: Floats) -> float:
     return float(np.mean(right))
 
 
+def feature_distance(real: Floats, made: Floats) -> float:
+    """How far the distributions of two samples of `features` are apart; 0 where they are one.
+
+    Frechet's distance of normal distributions with independent features (Heusel et al. 2017, NeurIPS), each
+    in standard deviations of the real sample, as a root mean square over them.
+    """
+    spread = real.std(axis=0)
+    varies = spread > 1e-9
+    shift = (made.mean(axis=0) - real.mean(axis=0))[varies] / spread[varies]
+    widening = made.std(axis=0)[varies] / spread[varies] - 1.0
+    return float(np.sqrt((shift**2 + widening**2).mean()))
+
+
 def features(noise: Floats) -> Floats:
     """What a patch shows, `[patch, feature]`: log power by frequency and direction, log level, moments."""
     n_y, n_x = noise.shape[1:]

@@ -99,8 +99,11 @@ class Validation(NamedTuple):
     """How the averaged network does on scans that training does not see."""
 
     error: float
-    """Root of the mean share of the noise power that is left: one for a network that changes nothing."""
-    ssim: float
+    """Root of the mean share of the noise power that is left: one for a network that changes nothing.
+
+    Of a generator of noise: how far its noise is from real noise."""
+    ssim: float | None
+    """None for what gives no images."""
 
 
 Validate = Callable[[nn.Module], Validation | None]
@@ -308,7 +311,11 @@ class _Run:
         network.train()
         if found is not None and self.schedule.selection != "last":
             score = found.ssim if self.schedule.selection == "ssim" else -found.error
-            if math.isfinite(score) and (self.best["score"] is None or score > self.best["score"]):
+            if (
+                score is not None
+                and math.isfinite(score)
+                and (self.best["score"] is None or score > self.best["score"])
+            ):
                 weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
                 self.best = {"score": score, "step": self.step, "weights": weights}
         if self.fabric.is_global_zero:
@@ -321,7 +328,7 @@ class _Run:
             "step": self.step,
             "training_loss": round(sum(known) / len(known), 6) if known else None,
             "validation_error": None if found is None else round(found.error, 6),
-            "validation_ssim": None if found is None else round(found.ssim, 6),
+            "validation_ssim": None if found is None or found.ssim is None else round(found.ssim, 6),
         }
         with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lowdose.losses.noise import periodogram
 from lowdose.networks.noise_gan import NoiseCritic, NoiseGan
 from lowdose.networks.noise_vae import NoiseVae
 from lowdose.physics.noise_patches import NoisePatches
-from lowdose.quality.noise_likeness import NoiseLikeness, compare_noise
+from lowdose.quality.noise_likeness import NoiseLikeness, compare_noise, feature_distance, features
 from lowdose.quality.spectra import detrended
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.experiment import make_fabric
-from lowdose.training.loop import Method, Progress, Schedule, fit
-from lowdose.training.noise_learning import AdversarialNoise, PatchDraw, VariationalNoise
+from lowdose.training.loop import Method, Progress, Schedule, Validate, Validation, fit
+from lowdose.training.noise_learning import AdversarialNoise, PatchDraw, VariationalNoise, at_unit_level
 from lowdose.training.noise_model import (
     NOISE_NETWORKS,
     Kind,
@@ -43,10 +44,12 @@ _COMPARED = 2000
 """Patches at most on either side of the comparison."""
 _LEVELLED = 256
 """Patches that the level of a model is taken from."""
+_JUDGED = 512
+"""Patches that a generator is chosen by."""
 _AT_ONCE = 64
 """Images that are made together."""
 
-STEPS: dict[Kind, int] = {"vae": 1500, "gan": 3000}
+STEPS: dict[Kind, int] = {"vae": 1500, "gan": 2000}
 _BATCH = 32
 
 
@@ -113,7 +116,7 @@ def learn_noise(
     folder.mkdir(parents=True, exist_ok=True)
     schedule = _schedule(n_steps or STEPS[kind], seed)
     outcome = fit(
-        make_fabric(), _method(network), PatchDraw(unit), lambda _network: None, schedule, folder,
+        make_fabric(), _method(network), PatchDraw(unit), _validate(unit, seed), schedule, folder,
         architecture={"noise model": kind, "sizes": sizes}, max_seconds=max_seconds, on_progress=on_progress,
     )  # fmt: skip
     if outcome.step < schedule.n_steps:
@@ -191,9 +194,30 @@ def _schedule(n_steps: int, seed: int) -> Schedule:
         ema_decay=0.99,
         validate_every=100,
         checkpoint_every=250,
-        selection="last",
+        selection="error",
         seed=seed,
     )
+
+
+def _validate(unit: NDArray[np.float32], seed: int) -> Validate:
+    """What a generator is chosen by: how far what its patches show is from what real ones show.
+
+    A generator and its critic chase each other and do not come to rest, and with few patches the critic ends
+    up knowing each. A variational model has its likelihood, and its last weights are the best.
+    """
+    real, side = features(unit.astype(np.float64)), unit.shape[1]
+
+    def validate(network: nn.Module) -> Validation | None:
+        if not isinstance(network, NoiseGan):
+            return None
+        chance = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            latents = torch.randn(_JUDGED, network.n_latents, 1, 1, generator=chance)
+            noise = network.noise(latents.to(network.textures.device), side, side, chance)
+            made = at_unit_level(noise)[:, 0].cpu().numpy()
+        return Validation(error=feature_distance(real, features(made.astype(np.float64))), ssim=None)
+
+    return validate
 
 
 def _method(network: NoiseVae | NoiseGan) -> Method:

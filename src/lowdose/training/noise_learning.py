@@ -27,17 +27,18 @@ _WINDOWED = 0.375
 
 @dataclass(frozen=True)
 class PatchDraw:
-    """Draws patches of noise of unit level, mirrored at random; `fit` wants pairs, so each comes twice.
+    """Draws patches of noise of unit level, half of them turned around.
 
-    `noise` is `[patch, y, x]`, one level for all. Noise has a direction: patches are not turned by quarters.
+    `fit` wants pairs, so each comes twice. `noise` is `[patch, y, x]`, one level for all. Noise has a
+    direction, which only half a turn keeps.
     """
 
     noise: NDArray[np.float32]
 
     def __call__(self, generator: np.random.Generator) -> tuple[Images, Images]:
         patch = self.noise[generator.integers(len(self.noise))]
-        flips = generator.integers(2, size=2) * 2 - 1
-        drawn = np.ascontiguousarray(patch[:: flips[0], :: flips[1]])[None]
+        way = int(generator.integers(2)) * 2 - 1
+        drawn = np.ascontiguousarray(patch[::way, ::way])[None]
         return drawn, drawn
 
 
@@ -109,4 +110,13 @@ class AdversarialNoise:
         n_y, n_x = real.shape[-2:]
         latents = torch.randn(turn.batch_size, self.model.n_latents, 1, 1, generator=turn.generator)
         made = self.model.noise(latents.to(turn.device), n_y, n_x, turn.generator)
-        return without_surface(made[turn.samples])
+        return at_unit_level(made[turn.samples])
+
+
+def at_unit_level(noise: Tensor) -> Tensor:
+    """Patches `(b, 1, y, x)` as real ones are given: without their surface, and each of unit level.
+
+    Made ones that were not would be told by their levels.
+    """
+    seen = without_surface(noise)
+    return seen / seen.std(dim=(2, 3), correction=0, keepdim=True).clamp_min(1e-6)
