@@ -4,7 +4,6 @@ the table of its findings, each beside the target it is held against.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lowdose import __version__
-from lowdose.provenance import package_versions, written_whole
+from lowdose.provenance import package_versions, write_json
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -66,9 +65,7 @@ def write(
         "numbers": numbers,
     }
     path = out or RESULTS / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(path, record)
     print()
     print("\n".join(as_lines(record)))
 

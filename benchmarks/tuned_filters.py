@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from pairs import data_set, open_pair
 
 from lowdose.filters import FILTERS, default_settings
-from lowdose.provenance import package_versions, written_whole
+from lowdose.provenance import package_versions, write_json
 from lowdose.quality.fidelity import rmse
 from lowdose.quality.noise_level import flat_soft_tissue, scan_noise_level
 from lowdose.scan import Scan
@@ -136,9 +135,7 @@ def main() -> None:
         "filters": results,
         "versions": package_versions(),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(arguments.out) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.out, summary)
 
 
 if __name__ == "__main__":

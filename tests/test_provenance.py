@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 import lowdose
-from lowdose.provenance import CaseRecord, Run, Step, package_versions, sha256_of_file, written_whole
+from lowdose.provenance import (
+    CaseRecord,
+    Run,
+    Step,
+    package_versions,
+    sha256_of_file,
+    write_json,
+    written_whole,
+)
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path):
@@ -45,6 +53,13 @@ def test_a_writer_that_writes_nothing_is_an_error(tmp_path: Path):
     with pytest.raises(FileNotFoundError), written_whole(tmp_path / "result.txt"):
         pass
     assert (tmp_path / "result.txt").read_text() == "old"
+
+
+def test_json_is_plain_and_its_folders_are_made(tmp_path: Path):
+    path = tmp_path / "deep" / "down.json"
+    write_json(path, {1: (np.float32(0.5), float("nan")), "where": Path("a"), "many": np.arange(2)})
+    assert json.loads(path.read_text()) == {"1": [0.5, None], "where": "a", "many": [0, 1]}
+    assert [file.name for file in path.parent.iterdir()] == ["down.json"]
 
 
 def test_the_digest_is_that_of_the_bytes(tmp_path: Path):

@@ -36,7 +36,7 @@ from speed import measured as speed_of
 from lowdose.denoising import Denoiser, MethodError, SlabDenoiser, denoise, make_denoiser
 from lowdose.models.card import CARD
 from lowdose.models.denoiser import ModelDenoiser
-from lowdose.provenance import package_versions, written_whole
+from lowdose.provenance import package_versions, write_json, written_whole
 from lowdose.scan import Scan
 from lowdose.training.loop import TrainingError
 from lowdose.training.plan import PlanError
@@ -116,11 +116,7 @@ class Bench:
         if self.kept(name, what) is not None:
             return
         print(f"{what}: {name}", flush=True)
-        made = make()
-        folder = self.folder(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder / f"{what}.json") as temporary:
-            temporary.write_text(json.dumps(_plain(made), indent=1) + "\n", encoding="utf-8")
+        write_json(self.folder(name) / f"{what}.json", make())
 
     def prepare(self, _name: str) -> None:
         """Have all data ready."""
@@ -260,8 +256,7 @@ class Bench:
             "seen_by_the_shipped_model": seen,
             "methods": results,
         }
-        with written_whole(out / "results.json") as temporary:
-            temporary.write_text(json.dumps(_plain(record), indent=1) + "\n", encoding="utf-8")
+        write_json(out / "results.json", record)
         case = self.shown
         middle = case.slices[len(case.slices) // 2]
         images = {REFERENCE: cropped(case.reference[middle].astype(np.float32))}
@@ -294,17 +289,6 @@ def _machine() -> dict[str, Any]:
     from record import machine
 
     return dict(machine())
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
 
 
 def chosen_methods(only: str | None, *, smoke: bool) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from entrants import GRID, HERE
 
-from lowdose.provenance import written_whole
+from lowdose.provenance import write_json
 from lowdose.training.loop import TrainingError
 
 KNOWN = HERE / "learning_rates.json"
@@ -64,8 +64,7 @@ def known_tuning(name: str, conditions: str) -> dict[str, Any] | None:
 def keep_tuning(name: str, conditions: str, tuned: Mapping[str, Any]) -> None:
     """Keep it for other runs."""
     known = _all_known() | {name: {"conditions": conditions, **tuned}}
-    with written_whole(KNOWN) as temporary:
-        temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
+    write_json(KNOWN, dict(sorted(known.items())))
 
 
 def _all_known() -> dict[str, Any]:

@@ -63,20 +63,19 @@ class Run:
         return {
             "lowdose": __version__,
             "command": self.command,
-            "options": _plain(self.options),
+            "options": as_plain(self.options),
             "started": self.started.astimezone(UTC).isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             "versions": package_versions(),
-            "cases": [_plain(asdict(case)) for case in self.cases],
+            "cases": [as_plain(asdict(case)) for case in self.cases],
             "left_aside": [dict(item) for item in self.left_aside],
-            **_plain(self.facts),
+            **as_plain(self.facts),
         }
 
     def write(self, path: Path) -> None:
         """Write the record to `path`, whole or not at all."""
-        with written_whole(path) as temporary:
-            temporary.write_text(json.dumps(self.as_json(), indent=2) + "\n", encoding="utf-8")
+        write_json(path, self.as_json())
 
 
 def package_versions() -> dict[str, str]:
@@ -109,14 +108,21 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` to `path` as JSON, whole or not at all; folders that are missing are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(as_plain(content), indent=2) + "\n", encoding="utf-8")
+
+
+def as_plain(value: Any) -> Any:
     """`value` as JSON knows it: paths as text, arrays as lists, and null for a number that is none."""
     if isinstance(value, (np.generic, np.ndarray)):
-        return _plain(value.tolist())
+        return as_plain(value.tolist())
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (str, int)) or value is None:

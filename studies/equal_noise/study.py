@@ -11,7 +11,6 @@ the mean of all scans. Writes results.json and figure.png; about a quarter of an
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -39,7 +38,7 @@ from lowdose.physics.ramp import hann, nyquist
 from lowdose.physics.reconstruction import fbp
 from lowdose.physics.scanners import SCANNERS
 from lowdose.physics.total_variation import fista_tv
-from lowdose.provenance import package_versions
+from lowdose.provenance import package_versions, write_json
 from lowdose.quality.resolution import NoRodError, TaskTransfer, task_transfer
 
 Image = NDArray[np.float32]
@@ -417,7 +416,7 @@ def main() -> None:
             for one in outcomes
         },
     }
-    (arguments.out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.out / "results.json", record)
     draw(outcomes, arguments.out / "figure.png")
 
 

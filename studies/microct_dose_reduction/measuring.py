@@ -15,13 +15,14 @@ import measures
 import numpy as np
 from measures import Ladder, Sections, Truth
 from numpy.typing import NDArray
-from scans import SPARE_REPEAT, Bench, Mouse, read_volume, write_json, write_volume
+from scans import SPARE_REPEAT, Bench, Mouse, read_volume, write_volume
 
 from lowdose.denoising import denoise
 from lowdose.models.denoiser import ModelDenoiser
 from lowdose.phantoms.acquisition import PhantomScanner
 from lowdose.phantoms.microct_phantom import MICRO_CT
 from lowdose.phantoms.twins import twin
+from lowdose.provenance import write_json
 from lowdose.scan import Scan
 
 Volume = NDArray[np.float32]

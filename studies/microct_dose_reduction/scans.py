@@ -21,7 +21,7 @@ from lowdose.phantoms.mouse import N_MICE
 from lowdose.physics.geometry import ConeBeam, VolumeGrid
 from lowdose.physics.scanner import Scanner
 from lowdose.physics.scanners import SCANNERS
-from lowdose.provenance import written_whole
+from lowdose.provenance import write_json, written_whole
 from lowdose.scan import Scan
 
 Volume = NDArray[np.float32]
@@ -216,9 +216,3 @@ def write_volume(scan: Scan, path: Path) -> int:
 def read_volume(path: Path) -> Volume:
     """The values of what `write_volume` wrote, float32 `[z, y, x]`."""
     return np.ascontiguousarray(np.asarray(nibabel.load(path).dataobj, np.float32).transpose(2, 1, 0))
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -22,10 +22,10 @@ from pathlib import Path
 from measuring import NETWORKS, Measuring, Repeats, network
 from pictures import draw
 from report import gathered, write_tables
-from scans import FULL, SMOKE, Bench, make_scans, write_json
+from scans import FULL, SMOKE, Bench, make_scans
 
 from lowdose.models.card import ONNX
-from lowdose.provenance import sha256_of_file
+from lowdose.provenance import sha256_of_file, write_json
 
 FOLDER = Path(__file__).parent
 STAGES = ("scan", "train", "measure", "report")

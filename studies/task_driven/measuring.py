@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from experiments import EXPERIMENTS, L143, REAL, SHIPPED, TWIN
 from scans import Pair, Scans, in_memory, some_slices
-from training import model_folder, write_json
+from training import model_folder
 
 from lowdose.denoising import denoise, make_denoiser
-from lowdose.provenance import written_whole
+from lowdose.provenance import write_json, written_whole
 from lowdose.quality.comparison import CaseResult, evaluate
 from lowdose.scan import Scan
 
@@ -40,7 +40,6 @@ def measure(scans: Scans) -> None:
                 measured[pair.name] = _of_pair(pair, denoised)
                 if pair is shown:
                     _keep(scans, experiment, name, denoised)
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, measured)
 
 

@@ -39,7 +39,9 @@ def main() -> None:
     from pictures import draw
     from report import gathered, write_tables
     from scans import Scans
-    from training import learn, train_all, write_json
+    from training import learn, train_all
+
+    from lowdose.provenance import write_json
 
     scans = Scans(study, arguments.data, work)
     runs = [run for run in study.runs() if arguments.experiment in (None, run.experiment)]

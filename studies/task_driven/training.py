@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from experiments import EXPERIMENTS, GENERATED, IMAGE_SPACE, LEARNED, SEED, Run
@@ -16,7 +14,7 @@ from plans import plan_of
 from scans import Scans
 
 from lowdose.physics.noise_patches import NoisePatches, find_noise
-from lowdose.provenance import written_whole
+from lowdose.provenance import write_json, written_whole
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.experiment import train
 from lowdose.training.noise_experiment import learn_noise
@@ -90,19 +88,3 @@ def noise_source(work: Path, run: Run) -> NoiseSource | None:
         card = read_noise_card(noise_folder(work, run.experiment, LEARNED))
         return ImageSpacePoisson(tuple(source.level_hu for source in card.sources))
     return None
-
-
-def write_json(path: Path, content: Any) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(plain(content), indent=1) + "\n", encoding="utf-8")
-
-
-def plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return value

@@ -10,6 +10,8 @@ from scipy.ndimage import gaussian_filter
 from lowdose.quality.noise_likeness import (
     compare_noise,
     correlation_length,
+    feature_distance,
+    features,
     standardised_moment,
     told_apart,
 )
@@ -65,6 +67,21 @@ def test_the_correlation_length_of_a_gaussian_blur_is_known():
     """Blurred with s, noise has the correlation exp(-d^2 / 4 s^2), a half at 2 s sqrt(log 2)."""
     found = correlation_length(noise(blur=(2.0, 2.0), n=400, side=64), (0.5, 0.5))
     assert found == pytest.approx(2 * 2.0 * np.sqrt(np.log(2)) * 0.5, rel=0.03)
+
+
+def test_the_distance_of_features_is_in_spreads_of_the_real_ones():
+    real = np.random.default_rng(1).standard_normal((4000, 3)) * (1.0, 5.0, 0.0) + 2.0
+    assert feature_distance(real, real) == 0.0
+    shifted = real + np.array([0.6, 0.0, 0.0]) * real.std(axis=0)
+    assert feature_distance(real, shifted) == pytest.approx(0.6 / np.sqrt(2), rel=1e-6)
+    wider = (real - real.mean(axis=0)) * 1.5 + real.mean(axis=0)
+    assert feature_distance(real, wider) == pytest.approx(0.5, rel=1e-6)
+
+
+def test_noise_of_another_texture_is_farther():
+    real, same, coarser = (features(noise(seed=k, blur=(b, b))) for k, b in ((1, 0.8), (2, 0.8), (3, 0.9)))
+    assert feature_distance(real, same) < 0.12
+    assert feature_distance(real, coarser) > 0.5
 
 
 def test_too_few_patches_cannot_be_compared():

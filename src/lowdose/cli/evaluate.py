@@ -170,13 +170,12 @@ def write_evaluation(
     input_arm: str | None,
 ) -> dict[str, object]:
     """Write `cases.csv`, `summary.json`, `report.html` and `run.json`, all or none; return the summary."""
-    import json
 
     import numpy as np
 
     from lowdose.cli.terminal import give_up, say
     from lowdose.io.output import explained, whole_folder
-    from lowdose.provenance import CaseRecord, Run
+    from lowdose.provenance import CaseRecord, Run, write_json
     from lowdose.report import comparison_report, results_summary, write_cases_csv, write_report
 
     records = [
@@ -200,7 +199,7 @@ def write_evaluation(
     )
     with whole_folder(out) as folder, explained(out):
         write_cases_csv(results, folder / "cases.csv")
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "summary.json", summary)
         write_report(content, folder / "report.html")
         Run("evaluate", options, records, started).write(folder / "run.json")
     say(f"report in {out / 'report.html'}")

@@ -4,7 +4,6 @@ own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -220,7 +219,7 @@ def _write_truth(virtual: PhantomScanner, out: Path) -> None:
     """The true HU, the structures, and what is where."""
     from lowdose.cli.together import written_together
     from lowdose.io.nifti import write_nifti
-    from lowdose.provenance import written_whole
+    from lowdose.provenance import write_json
 
     names = ["truth.nii.gz", "labels.nii.gz"]
     written_together(
@@ -237,8 +236,7 @@ def _write_truth(virtual: PhantomScanner, out: Path) -> None:
         "places": "(z, y, x) in mm, the patient coordinates of the series",
         "findings": [asdict(finding) for finding in made.findings],
     }
-    with written_whole(out / "truth.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "truth.json", content)
 
 
 _SIDE_BY_SIDE = 8

@@ -136,11 +136,10 @@ def measure(
 
 def _write(done: Sequence[Measured], run: Run, out: Path) -> None:
     """Table, summary and report of everything measured, all or nothing."""
-    import json
-
     from lowdose.cli.terminal import give_up, say
     from lowdose.io import OutputError
     from lowdose.io.output import explained, whole_folder
+    from lowdose.provenance import write_json
     from lowdose.report import write_report
 
     try:
@@ -149,9 +148,7 @@ def _write(done: Sequence[Measured], run: Run, out: Path) -> None:
                 place = folder if len(done) == 1 else folder / f"series-{number:02d}"
                 place.mkdir(exist_ok=True)
                 one.write_table(place / "measures.csv")
-                (place / "summary.json").write_text(
-                    json.dumps(one.summary, indent=2) + "\n", encoding="utf-8"
-                )
+                write_json(place / "summary.json", one.summary)
                 write_report(one.page, place / "report.html")
             run.write(folder / "run.json")
     except OutputError as error:
