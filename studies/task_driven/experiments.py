@@ -74,12 +74,13 @@ class Study:
     patients: Patients
     clean_patients: tuple[str, ...] | None = None
     """Those of the folder of patients that are used; None for all."""
+    networks: tuple[str, ...] = tuple(NETWORKS)
     most_steps: int | None = None
     noise_steps: int | None = None
 
     def runs(self) -> Iterator[Run]:
         """All trainings, in the order in which they are done."""
-        for network in (COMPLETE, *(name for name in NETWORKS if name != COMPLETE)):
+        for network in (COMPLETE, *(name for name in self.networks if name != COMPLETE)):
             for experiment in EXPERIMENTS:
                 noises = [LEARNED, IMAGE_SPACE]
                 if network == COMPLETE:
@@ -126,6 +127,7 @@ FULL = Study(
 SMOKE = Study(
     Patients(low_dose=_named(10, 14, 21), validation=_named(21), test=_named(3, 5, 9)),
     clean_patients=_named(1, 6),
+    networks=(COMPLETE, "graph-convolution"),
     most_steps=20,
     noise_steps=60,
 )

@@ -11,13 +11,16 @@ import numpy as np
 from experiments import (
     COMPLETE,
     EXPERIMENTS,
+    GENERATED,
     IMAGE_SPACE,
+    L143,
     LEARNED,
     NETWORKS,
     NOISES,
     OWN,
     PAIRS,
     REAL,
+    SHIPPED,
     TWIN,
     Run,
 )
@@ -36,14 +39,14 @@ from lowdose.quality.statistics import summarise
 
 COLOURS = {
     LEARNED: "#0b7a8f",
-    "generated": "#7a4fb5",
+    GENERATED: "#7a4fb5",
     IMAGE_SPACE: "#d6a419",
     OWN: "#5b7f1c",
     PAIRS: "#475569",
 }
 WINDOW = (-160.0, 240.0)
 CROP = 230
-TITLES = {TWIN: "Twin of the experiment, 12 patients", REAL: "Real pairs, Mayo L143"}
+TITLES = {TWIN: "Twin of the experiment, {n} patients", REAL: f"Real pairs, {L143}"}
 _STYLE = {
     "font.size": 9.0, "text.color": INK, "axes.labelcolor": INK, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": "#aab3bd", "xtick.color": MUTED, "ytick.color": MUTED,
@@ -89,7 +92,7 @@ def _draw_errors(axes: Axes, measures: Mapping[str, Any], experiment: str) -> No
     axes.set_ylabel("RMSE left, share of the input's")
     axes.grid(axis="y", color="#dfe4e9", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.set_title(TITLES[experiment], loc="left", fontsize=10.5)
+    axes.set_title(TITLES[experiment].format(n=len(measures[SHIPPED])), loc="left", fontsize=10.5)
 
 
 def _draw_noise(part: SubFigure, scans: Scans) -> None:

@@ -9,7 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import COMPLETE, EXPERIMENTS, L143, NETWORKS, NOISES, OWN, PAIRS, REAL, SHIPPED, TWIN, Run
+from experiments import (
+    EXPERIMENTS,
+    IMAGE_SPACE,
+    L143,
+    LEARNED,
+    NETWORKS,
+    NOISES,
+    OWN,
+    PAIRS,
+    REAL,
+    SHIPPED,
+    TWIN,
+    Run,
+)
 from measuring import NEW
 from scans import Scans
 from training import FACTS, KINDS, noise_folder
@@ -89,17 +102,17 @@ def tables(results: Record) -> str:
 def twin_table(results: Record) -> str:
     measures = results["measures"][TWIN]
     rows = []
-    for run in _rows(TWIN):
+    for run in _rows(TWIN, measures):
         left = _left(measures[run.name])
         best = _left(measures[Run(TWIN, run.network, PAIRS).name]).mean()
-        white = _left(measures[Run(TWIN, run.network, "image-space").name])
+        white = _left(measures[Run(TWIN, run.network, IMAGE_SPACE).name])
         rows.append(
             (
                 NETWORKS[run.network],
                 NOISES[run.noise],
                 interval_of(100.0 * left, 1),
                 _NONE if run.noise == PAIRS else f"{100.0 * (1.0 - left.mean()) / (1.0 - best):.0f} %",
-                _NONE if run.noise == "image-space" else interval_of(100.0 * (white - left), 1, signed=True),
+                _NONE if run.noise == IMAGE_SPACE else interval_of(100.0 * (white - left), 1, signed=True),
                 *_bias_and_noise(measures[run.name]),
             )
         )
@@ -113,7 +126,7 @@ def twin_table(results: Record) -> str:
 def real_table(results: Record) -> str:
     measures = results["measures"][REAL]
     rows = []
-    told = [(NETWORKS[run.network], NOISES[run.noise], run.name) for run in _rows(REAL)]
+    told = [(NETWORKS[run.network], NOISES[run.noise], run.name) for run in _rows(REAL, measures)]
     for network, noise, name in [*told, (SHIPPED, "", SHIPPED)]:
         (whole,) = measures[name].values()
         left, new = whole["error_left"], whole[NEW]["error_left"]
@@ -135,10 +148,11 @@ def real_table(results: Record) -> str:
 def graph_table(results: Record) -> str:
     measures = results["measures"][TWIN]
     rows = []
-    for noise in ("learned", "image-space", PAIRS):
-        graph, red = (
-            _left(measures[Run(TWIN, name, noise).name]) for name in ("graph-convolution", "red-cnn")
-        )
+    for noise in (LEARNED, IMAGE_SPACE, PAIRS):
+        names = [Run(TWIN, network, noise).name for network in ("graph-convolution", "red-cnn")]
+        if not measures.keys() >= {*names}:
+            continue  # a trial with fewer networks
+        graph, red = (_left(measures[name]) for name in names)
         rows.append((NOISES[noise], interval_of(100.0 * (graph - red), 1, signed=True)))
     return markdown(("noise", "graph convolution less RED-CNN"), rows)
 
@@ -168,15 +182,12 @@ def noise_table(results: Record) -> str:
     return markdown(heads, rows)
 
 
-def _rows(experiment: str) -> list[Run]:
+def _rows(experiment: str, measures: Mapping[str, Any]) -> list[Run]:
     """The runs of a table, network by network."""
-    return [
-        Run(TWIN if noise == OWN else experiment, network, noise)
-        for network in NETWORKS
-        for noise in NOISES
-        if (network == COMPLETE or noise in ("learned", "image-space", PAIRS))
-        and not (experiment == REAL and noise == PAIRS)
+    runs = [
+        Run(TWIN if noise == OWN else experiment, network, noise) for network in NETWORKS for noise in NOISES
     ]
+    return [run for run in runs if run.name in measures]
 
 
 def _left(measured: Mapping[str, Any]) -> np.ndarray:
