@@ -89,6 +89,7 @@ def test_a_plan_names_clean_scans_or_true_pairs(tmp_path: Path) -> None:
         assert learned.schedule == true.schedule
         assert learned.network == true.network
         assert learned.dose_gain == 4.0
+        assert learned.method == "supervised"
 
 
 def test_slices_of_a_scan_keep_their_values() -> None:
