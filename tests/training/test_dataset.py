@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,25 +52,60 @@ def test_a_scan_is_prepared_once(water, prepared, monkeypatch):
     assert np.array_equal(again.noise, first.noise)
 
 
-def test_another_seed_is_prepared_anew_and_a_broken_off_preparation_never_counts(water, prepared, tmp_path):
+class Stopped(Exception):
+    pass
+
+
+def stop() -> None:
+    raise Stopped
+
+
+def test_another_seed_is_prepared_anew(water, prepared, tmp_path):
     first, folder, _ = prepared
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    other = prepare(water, copy, patient="w", weight=2.0, seed=2)
+    assert not np.array_equal(other.noise, first.noise)
+    assert json.loads((copy / "facts.json").read_text())["seed"] == 2
+    assert [one.name for one in tmp_path.iterdir()] == ["copy"]
 
-    class Stopped(Exception):
-        pass
 
-    def stop() -> None:
-        raise Stopped
-
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in folder.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
+def test_a_preparation_that_broke_off_leaves_what_was_there_and_nothing_else(water, prepared, tmp_path):
+    first, folder, _ = prepared
+    with pytest.raises(Stopped):
+        prepare(water, tmp_path / "new", patient="w", weight=2.0, seed=2, on_slice=stop)
+    assert not any(tmp_path.iterdir())
+    copy = shutil.copytree(folder, tmp_path / "copy")
     with pytest.raises(Stopped):
         prepare(water, copy, patient="w", weight=2.0, seed=2, on_slice=stop)
-    assert not (copy / "facts.json").exists()
-    once_more = prepare(water, copy, patient="w", weight=2.0, seed=1)
-    assert np.array_equal(once_more.noise, first.noise)
-    assert json.loads((copy / "facts.json").read_text())["seed"] == 1
+    assert np.array_equal(prepare(water, copy, patient="w", weight=2.0, seed=1).noise, first.noise)
+
+
+def test_two_who_prepare_the_same_scan_at_once_do_not_disturb_each_other(water, prepared, tmp_path):
+    """Half-way through the first one the second prepares it, and is done; both have what it takes."""
+    expected, _, _ = prepared
+    inner: list[PreparedScan] = []
+
+    def another() -> None:
+        if not inner:
+            with monkeypatch.context() as process:
+                process.setattr("lowdose.training.dataset.os.getpid", lambda: -1)
+                inner.append(prepare(water, tmp_path / "water", patient="w", weight=1.0, seed=1))
+
+    monkeypatch = pytest.MonkeyPatch()
+    outer = prepare(water, tmp_path / "water", patient="w", weight=1.0, seed=1, on_slice=another)
+    for one in (outer, *inner):
+        assert np.array_equal(one.hu, expected.hu)
+        assert np.array_equal(one.noise, expected.noise)
+    assert [one.name for one in tmp_path.iterdir()] == ["water"]
+
+
+def test_what_a_killed_process_left_goes_after_a_day(water, tmp_path):
+    old, young = (tmp_path / f".water.{number}.part" for number in (1, 2))
+    for one in (old, young):
+        one.mkdir()
+    os.utime(old, (0, 0))
+    prepare(water, tmp_path / "water", patient="w", weight=1.0, seed=1)
+    assert {one.name for one in tmp_path.iterdir()} == {"water", young.name}
 
 
 def test_padding_becomes_air(water, tmp_path):

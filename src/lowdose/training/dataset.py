@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +25,6 @@ from numpy.typing import NDArray
 from lowdose.physics.dose import dose_simulator
 from lowdose.physics.noise_patches import SIDE, flat_corners
 from lowdose.physics.scan_projection import sampled_places
-from lowdose.provenance import written_whole
 from lowdose.quality.noise_level import MATTER_HU
 from lowdose.scan import Scan, Slice
 
@@ -36,6 +38,12 @@ NOISE_STEP = np.float32(0.125)
 """HU a count of the stored noise."""
 
 _LEVEL_SLICES = 12
+
+FACTS = "facts.json"
+"""Beside the arrays of a prepared scan: what they are."""
+
+_A_DAY = 86400.0
+"""Seconds after which nobody is still at work on one scan."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ def prepare(
         "seed": seed,
         "realisations": REALISATIONS,
     }
-    _once(folder, wanted, lambda: _write_noise(scan, folder, seed, on_slice))
+    _once(folder, wanted, lambda into: _write_noise(scan, into, seed, on_slice))
     return PreparedScan(patient, weight, scan.spacing, _mapped(folder, "hu"), _mapped(folder, "noise"))
 
 
@@ -118,9 +126,9 @@ def prepare_pair(low: Scan, high: Scan, folder: Path, *, patient: str, weight: f
     """
     wanted = {"shape": list(high.shape), "spacing": list(high.spacing), "pair": [low.name, high.name]}
 
-    def write() -> None:
+    def write(into: Path) -> None:
         for name, scan in (("low", low), ("high", high)):
-            stored = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.int16, scan.shape)
+            stored = np.lib.format.open_memmap(into / f"{name}.npy", "w+", np.int16, scan.shape)
             for z, slice_ in enumerate(scan):
                 stored[z] = _whole_hu(slice_)
             stored.flush()
@@ -129,16 +137,34 @@ def prepare_pair(low: Scan, high: Scan, folder: Path, *, patient: str, weight: f
     return PreparedPair(patient, weight, high.spacing, _mapped(folder, "low"), _mapped(folder, "high"))
 
 
-def _once(folder: Path, wanted: dict[str, Any], write: Callable[[], None]) -> None:
-    """Call `write` unless `folder` says that it holds just what is wanted."""
-    facts = folder / "facts.json"
-    if facts.exists() and json.loads(facts.read_text()) == wanted:
+def _once(folder: Path, wanted: dict[str, Any], write: Callable[[Path], None]) -> None:
+    """Have `write` fill `folder`, unless it says that it holds just what is wanted.
+
+    Another process may be at it, too: each writes for itself, and the first who is done has done it.
+    """
+    if _holds(folder, wanted):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    facts.unlink(missing_ok=True)  # they speak of the arrays that are overwritten now
-    write()
-    with written_whole(facts) as temporary:
-        temporary.write_text(json.dumps(wanted))
+    for left_behind in folder.parent.glob(f".{folder.name}.*.part"):
+        if time.time() - left_behind.stat().st_mtime > _A_DAY:
+            shutil.rmtree(left_behind, ignore_errors=True)
+    mine = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    mine.mkdir(parents=True, exist_ok=True)
+    try:
+        write(mine)
+        (mine / FACTS).write_text(json.dumps(wanted))
+        try:
+            mine.rename(folder)
+        except OSError:  # there is one already
+            if not _holds(folder, wanted):
+                shutil.rmtree(folder)
+                mine.rename(folder)
+    finally:
+        shutil.rmtree(mine, ignore_errors=True)
+
+
+def _holds(folder: Path, wanted: dict[str, Any]) -> bool:
+    facts = folder / FACTS
+    return facts.exists() and json.loads(facts.read_text()) == wanted
 
 
 def _mapped(folder: Path, name: str) -> NDArray[np.int16]:
