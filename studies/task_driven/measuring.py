@@ -61,6 +61,7 @@ def _numbers(name: str, full: Scan, arms: dict[str, Scan]) -> dict[str, Any]:
         "input_rmse": found[INPUT].rmse,
         "ssim": mine.ssim,
         "bias": mine.soft_tissue_bias,
+        "input_bias": found[INPUT].soft_tissue_bias,
         "bias_by_tissue": dict(mine.tissue_bias),
         "noise": mine.noise,
         "input_noise": found[INPUT].noise,

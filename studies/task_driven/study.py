@@ -6,8 +6,8 @@ DATA holds the public scans that clean.yaml names, and the real pairs of `mayo-l
 low-dose scans alone, put on clean scans of other patients, and four networks learn from what that gives. They
 are tested on real pairs, and on a twin of the experiment where true pairs can be learned from, too. What is
 done is kept in the work folder and not done again, so that a run which was stopped goes on. The last stage
-writes results.json, figure.png and the tables of README.md into this folder. About two hours and a half on
-two cores; with `--smoke` everything is tiny, takes some minutes, and means nothing.
+writes results.json, figure.png and the tables of README.md into this folder. An hour and three quarters on
+two slow cores; with `--smoke` everything is tiny, takes some minutes, and means nothing.
 """
 
 from __future__ import annotations

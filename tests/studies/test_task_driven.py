@@ -102,7 +102,8 @@ def test_slices_of_a_scan_keep_their_values() -> None:
 
 def told(left: float, bias: float | None = 0.5) -> dict[str, Any]:
     new = {"error_left": left}
-    return {"error_left": left, "bias": bias, "noise": 5.0, "input_noise": 20.0, "new slices": new}
+    told = {"error_left": left, "bias": bias, "noise": 5.0, "input_noise": 20.0, "new slices": new}
+    return {**told, "input_bias": 0.1}
 
 
 def measured_by(experiments: Any, left: dict[str, float]) -> dict[str, Any]:
@@ -131,7 +132,9 @@ def test_the_gap_that_is_closed_is_that_between_nothing_and_true_pairs() -> None
     assert row[2].startswith("60.0 [")
     assert row[3] == "80 %"  # 0.4 of 0.5
     assert row[4] == "+10.0 [+10.0, +10.0]"
+    assert row[5] == "+0.5 (+0.5)"
     assert row[6].startswith("25")
+    assert "| none |  | 100 | – | – | +0.1 (+0.1) | 100 |" in report.twin_table(results)
     (real,) = (
         line.split(" | ") for line in report.real_table(results).splitlines()
         if line.startswith("| RED-CNN | learned")
