@@ -151,7 +151,7 @@ def _measured(found: FoundNoise, wish: Wish, out: Path, gain: float) -> list[Evi
 
     chosen = range(0, len(found.noise), -(-len(found.noise) // _MOST_MEASURED))
     seen: list[Evidence] = []
-    with progress("measuring", len(chosen), "scans") as advance:
+    with progress("measuring", len(chosen), "scan") as advance:
         for k in chosen:
             path, index = found.places[k]
             with open_input(path) as opened:

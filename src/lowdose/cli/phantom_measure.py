@@ -315,7 +315,7 @@ def _of_layout(
     n = sum(map(len, slices.values()))
     measured: list[ArmMeasurement] = []
     for arm, scans in arms.items():
-        with progress(f"{arm}: measuring", n * len(scans), "images") as advance:
+        with progress(f"{arm}: measuring", n * len(scans), "image") as advance:
             measured.append(measure(arm, scans, layout, located.pose, slices, on_image=advance))
         check_repeats(scans, layout, located.pose, slices, arm)
     if control:
@@ -324,7 +324,7 @@ def _of_layout(
             if one.name != reference and one.noise < _NOISE_WORTH_A_CONTROL * first.noise:
                 with (
                     _or_no_control(one.name),
-                    progress(f"{first.name} blurred like {one.name}", n * len(scans), "images") as advance,
+                    progress(f"{first.name} blurred like {one.name}", n * len(scans), "image") as advance,
                 ):
                     measured.append(
                         blurred_arm(first, one, scans, layout, located.pose, slices, on_image=advance)
@@ -391,14 +391,14 @@ def _of_any_object(
         if truth is not None:
             say(f"{scan.name}: its truth is known")
         for arm, found in arms.items():
-            with progress(f"{arm}: measuring", n * len(found), "images") as advance:
+            with progress(f"{arm}: measuring", n * len(found), "image") as advance:
                 measured.append(measure_object(arm, found, places, shown, truth=truth, on_image=advance))
             check_object_repeats(found, places, arm)
         for one in measured[1:] if control else []:
             if one.name != reference and one.noise < _NOISE_WORTH_A_CONTROL * measured[0].noise:
                 with (
                     _or_no_control(one.name),
-                    progress(f"{first} blurred like {one.name}", n * len(scans), "images") as advance,
+                    progress(f"{first} blurred like {one.name}", n * len(scans), "image") as advance,
                 ):
                     measured.append(
                         blurred_object(measured[0], one, scans, places, shown, truth=truth, on_image=advance)

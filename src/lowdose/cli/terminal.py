@@ -64,7 +64,7 @@ def print_json(summary: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str = "slices") -> Iterator[Callable[[], None]]:
+def progress(what: str, total: int, unit: str = "slice") -> Iterator[Callable[[], None]]:
     """Yield a function to call after each of `total` pieces of work."""
     if console.is_terminal:
         with _bar(what, total, unit) as advance:
@@ -79,7 +79,7 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as Eta
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(f"{unit}s"))
     with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), Eta(), console=console) as bar:
         task = bar.add_task(escape(what), total=total)
         yield lambda: bar.advance(task)
@@ -97,8 +97,8 @@ def _lines(what: str, total: int, unit: str) -> Iterator[Callable[[], None]]:
         if now - last_line >= _SECONDS_BETWEEN_LINES and done < total:
             last_line = now
             left = (now - started) / done * (total - done)
-            say(f"{what}: {done}/{total} {unit}, about {left:.0f} s left")
+            say(f"{what}: {done}/{total} {unit}s, about {left:.0f} s left")
 
     yield advance
     if done:
-        say(f"{what}: {done} {unit} in {time.monotonic() - started:.1f} s")
+        say(f"{what}: {counted(done, unit)} in {time.monotonic() - started:.1f} s")

@@ -230,4 +230,4 @@ def _itself(evidence: Sequence[Evidence], start: str, name: str) -> Table:
 
 
 def _clean(card: ModelCard) -> str:
-    return "; ".join(f"{one.patients} patients and {one.slices} slices for {one.use}" for one in card.data)
+    return "; ".join(f"{one.use}: patients {one.patients}, slices {one.slices}" for one in card.data)
