@@ -2,7 +2,8 @@
 
     python benchmarks/run.py [--data FOLDER] [--astra PYTHON] [--ldct PYTHON] [--table]
 
-Without data: throughput, memory, install, training and physics, under half an hour on two cores. `--data` is
+Without data: throughput, memory, install, training, graph_convolution and physics, under half an hour on two
+cores. `--data` is
 a folder of data sets; `mayo-l143/B30f_3mm/{full,quarter}` in it are the real pairs, and every CT series in it
 goes through identity and dciodvfy. `--astra` is a Python with the ASTRA toolbox for physics, `--ldct` one
 with ldct-benchmark. `--table` measures nothing and shows what is in `results/`. Either way README.md gets the
@@ -31,6 +32,7 @@ ORDER = (
     "memory",
     "install",
     "training",
+    "graph_convolution",
     "physics",
     "real_pairs",
     "simulator",
@@ -47,6 +49,7 @@ def jobs(data: Path | None, astra: str | None = None, ldct: str | None = None) -
         ("memory", []),
         ("install", []),
         ("training", []),
+        ("graph_convolution", []),
         ("physics", ["--astra", astra] if astra else []),
     ]
     if ldct:

@@ -349,3 +349,22 @@ def test_astra_is_asked_only_where_its_python_is_named() -> None:
     jobs = script("run").jobs
     assert dict(jobs(None))["physics"] == []
     assert dict(jobs(None, "astra/bin/python"))["physics"] == ["--astra", "astra/bin/python"]
+
+
+def test_the_operations_of_a_graph_convolution_are_those_counted_by_hand() -> None:
+    from lowdose.networks.graph_convolution import GraphConvolution
+
+    network = GraphConvolution(width=4, blocks=1, neighbours=3, window=4, rank=1).eval()
+    local = 2 * (9 + 25 + 49) + 3 * 2 * 9 * 2 + 3 * 2 * 4  # kernels of 3, 5, 7; 3 x 3 of each; mixed
+    embedding, distances = 9 * 4 * 8, 8 * 24 / 2  # to 5 x 5 places but its own, each for two pixels
+    layer = 9 * 4 * 4 + 4 * 8 + 4 * 9 + 9 * 4  # 3 x 3; numbers of edges, shares, messages
+    edges = 3 * (2 * 8 + 4 * 9)
+    by_hand = 2 * (local + embedding + 2 * layer + 9 * 4) + 3 * distances + 2 * edges
+    assert len(network.blocks[0].neighbours.offsets) == 24
+    assert script("graph_convolution").operations(network, 100) == pytest.approx(100 * by_hand)
+
+
+def test_what_the_graph_convolution_takes_stands_beside_its_targets() -> None:
+    numbers = {"seconds": 2.0, "peak_mb": 3000.0, "floor_s": 0.25}
+    slices, memory, floor = script("graph_convolution").findings(numbers)
+    assert (slices.met, memory.met, floor.value) == (True, False, 8.0)
