@@ -3,11 +3,10 @@
     python benchmarks/run.py [--data FOLDER] [--astra PYTHON] [--ldct PYTHON] [--table]
 
 Without data: throughput, memory, install, training, graph_convolution and physics, under half an hour on two
-cores. `--data` is
-a folder of data sets; `mayo-l143/B30f_3mm/{full,quarter}` in it are the real pairs, and every CT series in it
-goes through identity and dciodvfy. `--astra` is a Python with the ASTRA toolbox for physics, `--ldct` one
-with ldct-benchmark. `--table` measures nothing and shows what is in `results/`. Either way README.md gets the
-table. Exit status 1 if a benchmark fails; a missed target is only shown.
+cores. `--data` is a folder of data sets; `mayo-l143/B30f_3mm/{full,quarter}` in it are the real pairs, and
+every CT series in it goes through identity and dciodvfy. `--astra` is a Python with the ASTRA toolbox for
+physics, `--ldct` one with ldct-benchmark. `--table` measures nothing and shows what is in `results/`. Either
+way README.md gets the table. Exit status 1 if a benchmark fails; a missed target is only shown.
 """
 
 from __future__ import annotations
