@@ -131,7 +131,7 @@ def test_the_gap_that_is_closed_is_that_between_nothing_and_true_pairs() -> None
     )  # fmt: skip
     assert row[2].startswith("60.0 [")
     assert row[3] == "80 %"  # 0.4 of 0.5
-    assert row[4] == "+10.0 [+10.0, +10.0]"
+    assert row[4] == "+10.0 [+10.0, +10.0], 3 of 3"
     assert row[5] == "+0.5 (+0.5)"
     assert row[6].startswith("25")
     assert "| none |  | 100 | – | – | +0.1 (+0.1) | 100 |" in report.twin_table(results)
@@ -140,7 +140,7 @@ def test_the_gap_that_is_closed_is_that_between_nothing_and_true_pairs() -> None
         if line.startswith("| RED-CNN | learned")
     )  # fmt: skip
     assert real[4] == "80 %"  # of the half that an ideal denoiser gains
-    assert "| true pairs | +0.0 [+0.0, +0.0] |" in report.graph_table(results)
+    assert "| true pairs | +0.0 [+0.0, +0.0], 0 of 3 |" in report.graph_table(results)
 
 
 def test_numbers_are_written_with_a_true_minus() -> None:

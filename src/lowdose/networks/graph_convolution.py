@@ -140,17 +140,19 @@ class _Neighbours(nn.Module):
         similar = torch.exp(-nearest)
         weights = similar[..., :-1] - similar[..., -1:]
         chosen = chosen[..., :-1]
-        here = torch.arange(n_b * n_y * n_x, device=features.device).reshape(n_b, n_y, n_x, 1)
-        there = (here + self.rows[chosen] * n_x + self.columns[chosen]).clamp(0, n_b * n_y * n_x - 1)
+        there = (_places(features) + self._step(chosen, n_x)).clamp(0, n_b * n_y * n_x - 1)
         return there.reshape(-1, self.n_neighbours), weights.reshape(-1, self.n_neighbours)
 
     def _chosen_distances(self, embedded: Tensor, around: Tensor, chosen: Tensor) -> Tensor:
-        n_b, n_c, n_y, n_x = around.shape
-        here = torch.arange(n_b * n_y * n_x, device=around.device).reshape(n_b, n_y, n_x, 1)
-        here = here[:, self.window : n_y - self.window, self.window : n_x - self.window]
-        there = here + self.rows[chosen] * n_x + self.columns[chosen]
+        _, n_c, n_y, n_x = around.shape
+        here = _places(around)[:, self.window : n_y - self.window, self.window : n_x - self.window]
+        there = here + self._step(chosen, n_x)
         others = around.permute(0, 2, 3, 1).reshape(-1, n_c)[there.reshape(-1)].reshape(*chosen.shape, n_c)
         return (others - embedded.permute(0, 2, 3, 1)[..., None, :]).square().mean(dim=-1)
+
+    def _step(self, chosen: Tensor, n_x: int) -> Tensor:
+        """From a pixel to those chosen of its window, in flat indices of rows of `n_x`."""
+        return self.rows[chosen] * n_x + self.columns[chosen]
 
     def _distances(self, around: Tensor, n_y: int, n_x: int) -> Tensor:
         """Of every pixel to those of its window: `(b, y, x, offsets)`."""
@@ -168,12 +170,18 @@ class _Neighbours(nn.Module):
         return torch.stack([found[offset] for offset in self.offsets], dim=1).permute(0, 2, 3, 1)
 
 
+def _places(features: Tensor) -> Tensor:
+    """Flat indices of the pixels, `(b, y, x, 1)`."""
+    n_b, _, n_y, n_x = features.shape
+    return torch.arange(n_b * n_y * n_x, device=features.device).reshape(n_b, n_y, n_x, 1)
+
+
 class _GraphLayer(nn.Module):
     """A 3 x 3 convolution, and messages of the neighbours through matrices that depend on the difference.
 
     The matrix of an edge has rank `rank`: sums of outer products of two vectors, which a small network makes
     from the difference of the features at its ends. All but the edge's own few numbers is linear, so it is
-    done once a pixel, not once an edge: an edge costs a sixteenth of the arithmetic at the default sizes.
+    done once a pixel, not once an edge.
     """
 
     reach = 1
