@@ -88,7 +88,7 @@ def test_two_who_prepare_the_same_scan_at_once_do_not_disturb_each_other(water, 
     def another() -> None:
         if not inner:
             with monkeypatch.context() as process:
-                process.setattr("lowdose.training.dataset.os.getpid", lambda: -1)
+                process.setattr(os, "getpid", lambda: -1)
                 inner.append(prepare(water, tmp_path / "water", patient="w", weight=1.0, seed=1))
 
     monkeypatch = pytest.MonkeyPatch()
