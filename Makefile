@@ -17,7 +17,7 @@ demo: $(VENV)/core-installed
 	$(BIN)/lowdose demo
 
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: lint
 	$(MAKE) test

@@ -125,9 +125,9 @@ FULL = Study(
     )
 )
 SMOKE = Study(
-    Patients(low_dose=_named(10, 14, 21), validation=_named(21), test=_named(3, 5, 9)),
+    Patients(low_dose=_named(10, 14, 21), validation=_named(21), test=_named(3, 5)),
     clean_patients=_named(1, 6),
     networks=(COMPLETE, "graph-convolution"),
-    most_steps=20,
-    noise_steps=60,
+    most_steps=8,
+    noise_steps=20,
 )
