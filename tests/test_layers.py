@@ -21,6 +21,9 @@ TESTED_ELSEWHERE = {
     **dict.fromkeys(
         ("report/content.py", "report/page.py", "report/pixels.py", "report/tables.py"), "test_report.py"
     ),
+    **dict.fromkeys(
+        ("io/lidc.py", "io/rtstruct.py", "io/scan_grid.py", "io/segmentation.py"), "io/test_annotations.py"
+    ),
     "report/simulation.py": "cli/test_simulate.py",
     "report/phantom.py": "cli/test_phantom_measure.py",
     "report/any_object.py": "cli/test_phantom_measure.py",
