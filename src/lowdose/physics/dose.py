@@ -64,6 +64,10 @@ class DoseSimulator:
     def grid(self) -> ImageGrid:
         return image_grid(self.scan)
 
+    def of(self, scan: Scan) -> DoseSimulator:
+        """The same calibration for a scan of the same slices that was changed on the way, by lesions say."""
+        return replace(self, scan=scan, _kept=OrderedDict())
+
     def at(self, fraction: float) -> Scan:
         """The scan at `fraction` of its dose, computed slice by slice as it is read.
 
