@@ -110,9 +110,15 @@ def faults(distributions: dict[str, Distribution | None]) -> dict[str, str]:
     stated = {
         name: licence_fault(cast("Message", found.metadata))
         for name, found in distributions.items()
-        if found is not None
+        if found is not None and not _is_a_list(found)
     }
     return {name: fault for name, fault in stated.items() if fault is not None}
+
+
+def _is_a_list(distribution: Distribution) -> bool:
+    """Whether it only names others and holds nothing itself, as `cuda-toolkit` beside torch for CUDA."""
+    files = distribution.files
+    return files is not None and all(path.parts[0].endswith(".dist-info") for path in files) and bool(files)
 
 
 def made_up(**fields: str | list[str]) -> Message:
@@ -172,6 +178,11 @@ def test_the_core_holds_nothing_gpl_and_everything_states_its_licence() -> None:
     assert {"numpy", "pydicom", "openvino", "openvino-telemetry", "llvmlite"} <= set(core)
     assert [name for name, found in core.items() if found is None] == []
     assert faults(core) == {}
+
+
+def test_only_what_holds_nothing_needs_no_licence() -> None:
+    lists = [name for name, found in closure("lowdose", our_extras()).items() if found and _is_a_list(found)]
+    assert set(lists) <= {"cuda-toolkit"}
 
 
 def test_the_installed_extras_hold_nothing_gpl() -> None:

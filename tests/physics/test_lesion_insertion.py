@@ -53,8 +53,9 @@ def test_the_rest_of_the_image_hardly_changes(simulator):
 
 
 def test_the_scanner_blurs_a_lesion_as_its_kernel_does(simulator):
-    """A small Gaussian blob keeps its sum, and its width squared grows by that of the kernel: its height falls
-    with it. What the interpolation between rays and pixels adds is the same for both kernels.
+    """A small Gaussian blob keeps its sum; its width squared grows by the kernel's, and so its height falls.
+
+    What the interpolation between rays and pixels adds to the width is the same for both kernels.
     """
     y, x = np.ogrid[: GRID.shape[0], : GRID.shape[1]]
     squared = (y - 112) ** 2 + (x - 112) ** 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lowdose.training import sampling
-from lowdose.training.batches import Batch, batch_of_step
+from lowdose.training.batches import Images, batch_of_step
 from lowdose.training.dataset import REALISATIONS, PreparedPair, PreparedScan
 from lowdose.training.sampling import PairSampler, PatchShape
 
@@ -52,8 +52,9 @@ def plain(scans: list[PreparedScan], **changes) -> PairSampler:
     return PairSampler(scans, **(settings | changes))
 
 
-def batch(sampler: PairSampler, size: int, seed: int = 0) -> Batch:
-    return batch_of_step(sampler, seed, 0, range(size))
+def batch(sampler: PairSampler, size: int, seed: int = 0) -> tuple[Images, Images]:
+    drawn = batch_of_step(sampler, seed, 0, range(size))
+    return drawn.noisy, drawn.target
 
 
 @pytest.mark.parametrize("gain", [2.0, 4.0, 10.0])

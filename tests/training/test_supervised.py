@@ -52,7 +52,7 @@ class Gain(DenoisingNetwork):
 @pytest.mark.parametrize("gain", [0.9, 1.0, 1.05])
 @pytest.mark.parametrize("scaling", [HuScaling(0.0, 500.0), HuScaling(480.0, 90.0)])
 def test_the_loss_is_the_share_of_the_noise_that_is_left(batch, gain, scaling):
-    noisy, target = (images.astype(np.float64) for images in batch)
+    noisy, target = (images.astype(np.float64) for images in (batch.noisy, batch.target))
     output = gain * (noisy - scaling.offset) + scaling.offset
     left = ((output - target) ** 2).mean(axis=(1, 2, 3)) / ((noisy - target) ** 2).mean(axis=(1, 2, 3))
     loss = loss_of(Gain(gain), batch, scaling)

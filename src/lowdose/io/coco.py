@@ -1,7 +1,8 @@
 """Lesions of many scans in one JSON file, laid out like COCO's: an image for each slice that was searched.
 
 To COCO's keys every image adds the number of its `slice` in the scan `file_name`, counted from 0 along the
-stack's normal as everywhere in lowdose, and its `patient`; every annotation the number of its `lesion`.
+stack's normal as everywhere in lowdose, its `patient` and, where there is one, the scan `low_file_name` of
+the same slices at a low dose; every annotation adds the number of its `lesion`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class AnnotatedScan:
     searched: tuple[int, ...]
     """Slices; those without a box hold no lesion."""
     lesions: tuple[Lesion, ...]
+    low: str | None = None
+    """The same slices at a low dose, where they were taken: a path as `source`."""
 
 
 class _Category(BaseModel):
@@ -45,6 +48,7 @@ class _Image(BaseModel):
     width: int = Field(gt=0)
     slice: int = Field(ge=0)
     patient: str | None = None
+    low_file_name: str | None = None
 
 
 class _Annotation(BaseModel):
@@ -69,13 +73,10 @@ def write_coco(path: Path, scans: Sequence[AnnotatedScan]) -> None:
     for scan in scans:
         image_of = {z: len(images) + index for index, z in enumerate(scan.searched, start=1)}
         height, width = scan.size
-        images += [
-            {
-                "id": number, "file_name": scan.source, "height": height, "width": width, "slice": z,
-                "patient": scan.patient,
-            }
-            for z, number in image_of.items()
-        ]  # fmt: skip
+        of_scan = {"file_name": scan.source, "height": height, "width": width, "patient": scan.patient}
+        if scan.low is not None:
+            of_scan["low_file_name"] = scan.low
+        images += [{"id": number, "slice": z} | of_scan for z, number in image_of.items()]
         for lesion in scan.lesions:
             n_lesions += 1
             for z, boxes in lesion.boxes.items():
@@ -158,6 +159,9 @@ def _annotated(
     if len(patients) > 1:
         raise InputError(f"{label}: the images of {source} are of {len(patients)} patients; a scan is of one")
     searched = tuple(sorted({image.slice for image in images}))
+    low = {image.low_file_name for image in images}
+    if len(low) > 1:
+        raise InputError(f"{label}: the images of {source} name {len(low)} low-dose scans; a scan has one")
     (size,), (patient,) = sizes, patients
     lesions: list[Lesion] = []
     for (kind, number), own in boxes.items():
@@ -169,4 +173,4 @@ def _annotated(
         check_lesions(lesions, (searched[-1] + 1, *size), f"{label}, {source}")
     except LesionError as error:
         raise InputError(str(error)) from None
-    return AnnotatedScan(source, patient or source, size, searched, tuple(lesions))
+    return AnnotatedScan(source, patient or source, size, searched, tuple(lesions), low.pop())

@@ -117,7 +117,7 @@ class LesionModel:
         mean = np.zeros((len(y), len(x)))
         for depth in depths:
             mean += self.contrast_at(np.asarray(depth), y[:, None], x) / n_deep
-        return mean.reshape(n_y, fine, n_x, fine).mean(axis=(1, 3)).astype(np.float32)
+        return np.asarray(mean.reshape(n_y, fine, n_x, fine).mean(axis=(1, 3)), np.float32)
 
     def pixels(self, spacing: tuple[float, float], shape: tuple[int, int]) -> tuple[slice, slice]:
         """Rows and columns of an image that it can reach."""

@@ -21,10 +21,12 @@ class Batch(NamedTuple):
 
     noisy: Images
     target: Images
+    lesions: tuple[Images, ...] = ()
+    """Where they are drawn, those of each sample: `(n, 5)` of y0, x0, y1, x1 in pixels, and its kind."""
 
 
-Draw = Callable[[np.random.Generator], tuple[Images, Images]]
-"""Draws one pair, without the axis of the batch, with the randomness it is given."""
+Draw = Callable[[np.random.Generator], tuple[Images, Images] | tuple[Images, Images, Images]]
+"""Draws one pair, and its lesions, without the axis of the batch, with the randomness it is given."""
 
 
 def batch_of_step(draw: Draw, seed: int, step: int, samples: range) -> Batch:
@@ -32,8 +34,8 @@ def batch_of_step(draw: Draw, seed: int, step: int, samples: range) -> Batch:
     same however many processes share it.
     """
     generators = [np.random.default_rng([seed, step, sample]) for sample in samples]
-    noisy, target = zip(*map(draw, generators), strict=True)
-    return Batch(np.stack(noisy), np.stack(target))
+    noisy, target, *lesions = zip(*map(draw, generators), strict=True)
+    return Batch(np.stack(noisy), np.stack(target), *lesions)
 
 
 def drawn_ahead(batch: Callable[[int], Batch], steps: range, depth: int = 3) -> Iterator[Batch]:

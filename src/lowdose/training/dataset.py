@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +93,20 @@ class PreparedScan:
         return float(np.median(levels or matter))
 
 
+@dataclass(frozen=True)
+class PreparedImages:
+    """The slices of a scan alone: int16 `[z, y, x]` on disk."""
+
+    patient: str
+    weight: float
+    spacing: tuple[float, float, float]
+    hu: NDArray[np.int16]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.hu.shape
+
+
 Prepared = PreparedScan | PreparedPair
 
 
@@ -119,6 +133,13 @@ def prepare(
     return PreparedScan(patient, weight, scan.spacing, _mapped(folder, "hu"), _mapped(folder, "noise"))
 
 
+def prepare_images(scan: Scan, folder: Path, *, patient: str, weight: float) -> PreparedImages:
+    """`scan` as whole HU, from `folder` if it was prepared there before. Padding becomes air."""
+    wanted = {"shape": list(scan.shape), "spacing": list(scan.spacing), "images": scan.name}
+    _once(folder, wanted, lambda into: _write_images(into, {"hu": scan}))
+    return PreparedImages(patient, weight, scan.spacing, _mapped(folder, "hu"))
+
+
 def prepare_pair(low: Scan, high: Scan, folder: Path, *, patient: str, weight: float) -> PreparedPair:
     """The two scans as whole HU, from `folder` if they were prepared there before.
 
@@ -126,15 +147,16 @@ def prepare_pair(low: Scan, high: Scan, folder: Path, *, patient: str, weight: f
     """
     wanted = {"shape": list(high.shape), "spacing": list(high.spacing), "pair": [low.name, high.name]}
 
-    def write(into: Path) -> None:
-        for name, scan in (("low", low), ("high", high)):
-            stored = np.lib.format.open_memmap(into / f"{name}.npy", "w+", np.int16, scan.shape)
-            for z, slice_ in enumerate(scan):
-                stored[z] = _whole_hu(slice_)
-            stored.flush()
-
-    _once(folder, wanted, write)
+    _once(folder, wanted, lambda into: _write_images(into, {"low": low, "high": high}))
     return PreparedPair(patient, weight, high.spacing, _mapped(folder, "low"), _mapped(folder, "high"))
+
+
+def _write_images(into: Path, scans: Mapping[str, Scan]) -> None:
+    for name, scan in scans.items():
+        stored = np.lib.format.open_memmap(into / f"{name}.npy", "w+", np.int16, scan.shape)
+        for z, slice_ in enumerate(scan):
+            stored[z] = _whole_hu(slice_)
+        stored.flush()
 
 
 def _once(folder: Path, wanted: dict[str, Any], write: Callable[[Path], None]) -> None:

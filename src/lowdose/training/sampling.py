@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from lowdose.training.dataset import NOISE_STEP, REALISATIONS, Prepared, PreparedPair, PreparedScan
+from lowdose.training.orientation import Orientation
 
 Images = NDArray[np.float32]
 
@@ -87,21 +88,41 @@ class PairSampler:
         weights = np.array([scan.weight for scan in self.scans])
         scan = self.scans[generator.choice(len(self.scans), p=weights / weights.sum())]
         slices, window, paired = self._place(scan, generator)
+        pair = self.taken(scan, slices, window, generator, averaged=paired)
+        square = self.patch.n_y == self.patch.n_x
+        return self.shown(pair, Orientation.drawn(generator, square=square, flip_z=self.patch.volume))
+
+    def taken(
+        self,
+        scan: Prepared,
+        slices: NDArray[np.int64],
+        window: tuple[slice, slice],
+        generator: np.random.Generator,
+        *,
+        averaged: bool = False,
+    ) -> Images:
+        """The noisy slices and the target `[2, z, y, x]` in HU of one place, as drawn by chance.
+
+        `averaged` makes one slice fewer, each the mean of two neighbours.
+        """
+        kernels = self.kernels
         if isinstance(scan, PreparedScan) and self.noise is not None:
-            noisy, target = self._induced(scan, slices, window, self.noise, generator, averaged=paired)
+            images = np.stack(self._induced(scan, slices, window, self.noise, generator, averaged=averaged))
             kernels = 0.0  # the noise is that of one kernel
         else:
-            kernels = self.kernels
-            noisy, target = (
+            pair = (
                 self._own(scan, slices, window, generator)
                 if isinstance(scan, PreparedScan)
                 else _taken(scan, slices, window)
             )
-            if paired:
-                noisy, target = _mean_of_neighbours(noisy), _mean_of_neighbours(target)
+            images = np.stack([_mean_of_neighbours(one) for one in pair] if averaged else pair)
         if generator.random() < kernels:
-            noisy, target = _through_another_kernel(np.stack([noisy, target]), generator)
-        noisy, target = _turned(np.stack([noisy, target]), generator, flip_z=self.patch.volume)
+            images = _through_another_kernel(images, generator)
+        return images
+
+    def shown(self, pair: Images, orientation: Orientation) -> tuple[Images, Images]:
+        """A pair `[2, z, y, x]` as the network takes it."""
+        noisy, target = orientation.images(pair)
         if self.patch.volume:
             return noisy[None], target[None]
         middle = self.patch.context
@@ -205,16 +226,3 @@ def _through_another_kernel(images: Images, generator: np.random.Generator) -> I
         return smoothed
     smooth: Images = gaussian_filter(images, (0, 0, 0.8, 0.8), mode="reflect")
     return images + np.float32(generator.uniform(0.2, 1.2)) * (images - smooth)
-
-
-def _turned(images: Images, generator: np.random.Generator, *, flip_z: bool) -> Images:
-    """`[image, z, y, x]` turned by quarters (by halves where y and x differ) and mirrored at random."""
-    turns = int(generator.integers(4))
-    if images.shape[2] != images.shape[3]:
-        turns = 2 * (turns // 2)
-    images = np.rot90(images, turns, axes=(2, 3))
-    if generator.integers(2):
-        images = images[..., ::-1]
-    if flip_z and generator.integers(2):
-        images = images[:, ::-1]
-    return np.ascontiguousarray(images)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lowdose.io import Case, InputError, open_input
+from lowdose.io import InputError, open_input
 from lowdose.models.card import TrainingData
 from lowdose.scan import Scan
 from lowdose.training.dataset import Prepared, cache_folder, prepare, prepare_pair
@@ -158,10 +159,7 @@ def _prepared(one: _Wanted, cache: Path, seed: int, watcher: Watcher) -> list[Pr
 
 def _prepared_pair(one: _Wanted, low_path: Path, cache: Path) -> Prepared:
     """PlanError if the two scans are not of one grid: a pair that does not match would teach a shift."""
-    with open_input(low_path) as low_found, open_input(one.scan) as high_found:
-        low, high = (
-            _only_scan(found.cases, path) for found, path in ((low_found, low_path), (high_found, one.scan))
-        )
+    with only_scan(low_path) as low, only_scan(one.scan) as high:
         mismatch = pair_mismatch(low, high)
         if mismatch is not None:
             raise PlanError(f"{low_path} and {one.scan}: {mismatch}; take the pair out of the manifest")
@@ -169,11 +167,14 @@ def _prepared_pair(one: _Wanted, low_path: Path, cache: Path) -> Prepared:
         return prepare_pair(low, high, where, patient=one.patient, weight=one.weight)
 
 
-def _only_scan(cases: Sequence[Case], path: Path) -> Scan:
-    scans = [case.scan for case in cases if case.scan is not None]
-    if len(scans) != 1:
-        raise PlanError(f"{path}: holds {len(scans)} CT series; each end of a pair must be just one")
-    return scans[0]
+@contextmanager
+def only_scan(path: Path) -> Iterator[Scan]:
+    """The one scan in `path`; PlanError if there is none, or more than one."""
+    with open_input(path) as found:
+        scans = [case.scan for case in found.cases if case.scan is not None]
+        if len(scans) != 1:
+            raise PlanError(f"{path}: holds {len(scans)} CT series where just one is needed; name that one")
+        yield scans[0]
 
 
 def _scans(path: Path, watcher: Watcher) -> Iterator[Scan]:

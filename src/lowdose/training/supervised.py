@@ -19,7 +19,9 @@ class Scaled:
     """A batch as the network sees it: scaled HU on its device."""
 
     def __init__(self, batch: Batch, scaling: HuScaling, context: int, device: torch.device) -> None:
-        self.shown, self.target = (torch.from_numpy(scaling.scaled(images)).to(device) for images in batch)
+        self.shown, self.target = (
+            torch.from_numpy(scaling.scaled(images)).to(device) for images in batch[:2]
+        )
         self.noisy = self.shown if not context else self.shown[:, context : context + 1]
         """The slice of the target, without its neighbours."""
 
