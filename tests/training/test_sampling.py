@@ -8,6 +8,7 @@ import pytest
 from lowdose.training import sampling
 from lowdose.training.batches import Images, batch_of_step
 from lowdose.training.dataset import REALISATIONS, PreparedPair, PreparedScan
+from lowdose.training.orientation import Orientation
 from lowdose.training.sampling import PairSampler, PatchShape
 
 SIGMA = 24.0
@@ -282,7 +283,7 @@ def test_clean_scans_are_made_cleaner_by_averaging_neighbours(monkeypatch):
 
 def test_induced_noise_falls_and_rises_as_the_scans_own(monkeypatch):
     monkeypatch.setattr(sampling, "_LEVEL_JITTER", 1.0)
-    monkeypatch.setattr(sampling, "_turned", lambda images, _generator, *, flip_z: images)
+    monkeypatch.setattr(Orientation, "images", lambda _, images: images)
     scan = synthetic()
     halves = np.where(np.arange(64) < 32, 0.5, 1.5)
     uneven = replace(scan, noise=np.rint(scan.noise * halves).astype(np.int16))

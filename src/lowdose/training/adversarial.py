@@ -28,7 +28,7 @@ from lowdose.networks.network import DenoisingNetwork
 from lowdose.training.batches import Batch
 from lowdose.training.loop import Descend, Trained, Turn
 from lowdose.training.objective import Objective
-from lowdose.training.supervised import Scaled, last_level
+from lowdose.training.supervised import Beside, Scaled, last_level
 
 Kind = Literal["wgan-gp", "lsgan"]
 
@@ -76,6 +76,8 @@ class Adversarial:
     cutmix_probability: float = 0.5
     warmup: int = 0
     """Steps"""
+    beside: Beside | None = None
+    """What else the denoiser is to lower."""
 
     @property
     def trained(self) -> Mapping[str, Trained]:
@@ -98,7 +100,9 @@ class Adversarial:
                 descend(f"{critic.shown} critic", loss)
                 losses[f"{critic.shown} critic"] = float(loss.detach())
         if denoiser_learns:
-            loss = self.objective(output, scaled.noisy, scaled.target)
+            loss = reconstruction = self.objective(output, scaled.noisy, scaled.target)
+            if self.beside is not None:
+                loss = loss + self.beside(output, scaled, reconstruction, batch, turn)
             if turn.step >= self.warmup:
                 for critic in self.critics:
                     loss = loss + critic.weight * self._pleading(critic.opinions(output))

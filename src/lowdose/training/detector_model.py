@@ -45,12 +45,14 @@ class DetectorCard(_Strict):
     kinds: Annotated[tuple[str, ...], Field(min_length=1)]
     window_hu: tuple[float, float]
     """All that it sees."""
-    pixel_mm: Annotated[float, Field(gt=0)]
-    """Images are shown to it at pixels of this size."""
+    pixel_mm: tuple[float, float]
+    """The smallest and the largest pixels of the scans that it learned from."""
     sizes: dict[str, Any]
+    patch: Annotated[int, Field(gt=0)]
+    """Pixels along a side of what it was shown at once."""
     training: str
-    scans: tuple[str, ...]
-    """That it learned from."""
+    patients: tuple[str, ...]
+    """Whose scans it learned from."""
     shown: str = "the scans as they are, at their own dose; no denoised image"
     threshold: Annotated[float, Field(ge=0, le=1)]
     """Findings with a lower score are left out."""

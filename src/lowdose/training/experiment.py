@@ -6,7 +6,7 @@ import inspect
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -19,6 +19,7 @@ from lowdose.networks import NETWORKS
 from lowdose.networks.critics import CRITICS
 from lowdose.networks.network import DenoisingNetwork
 from lowdose.training.adversarial import Adversarial, Critic
+from lowdose.training.batches import Draw
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.export import export_model
 from lowdose.training.initial_weights import start_from
@@ -31,6 +32,9 @@ from lowdose.training.sampling import NoiseSource, PairSampler, PatchShape
 from lowdose.training.sources import Watcher, prepare_data
 from lowdose.training.supervised import Supervised
 from lowdose.training.validation import validation_batches, validation_of
+
+if TYPE_CHECKING:
+    from lowdose.training.lesion_feedback import Feedback
 
 _PATIENCE = timedelta(days=2)
 """How long processes wait for each other: for all of an archive to be prepared, if need be."""
@@ -63,24 +67,27 @@ def train(
     denoiser = network_of(plan)
     if plan.network.start is not None and not resume:
         start_from(denoiser, root / plan.network.start)
-    method = method_of(plan, denoiser)
+    base = method_of(plan, denoiser)
     noise = noise or noise_of(plan, root)
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric()
     if not fabric.is_global_zero:
         watcher = Watcher()
+    shape, cache = patch_shape(plan, denoiser), cache or folder / "cache"
     with fabric.rank_zero_first():  # the others find what the first has prepared
-        data = prepare_data(plan, root, cache or folder / "cache", watcher)
-    shape = patch_shape(plan, denoiser)
+        feedback = _feedback(plan, base, root, cache, watcher)
+        data = prepare_data(plan, root, cache, watcher) if feedback is None else feedback.prepared
     try:
-        sampler = PairSampler(data.training, plan.dose_gain, shape, **plan.drawing.model_dump(), noise=noise)
+        pairs = PairSampler(data.training, plan.dose_gain, shape, **plan.drawing.model_dump(), noise=noise)
+        draw: Draw = pairs if feedback is None else feedback.sampler(plan, pairs)
         held_back = validation_batches(plan, shape, data.validation, noise)
     except ValueError as error:
         raise PlanError(f"{error}; choose a smaller patch, or leave those scans out") from None
+    method: Method = base if feedback is None else feedback.method
     outcome = fit(
         fabric,
         method,
-        sampler,
+        draw,
         validation_of(held_back, denoiser, HuScaling(plan.offset_hu, plan.scale_hu), fabric.device),
         plan.schedule.schedule(),
         folder,
@@ -101,8 +108,25 @@ def train(
             model,
             pixel_size_mm=(min(pixels), max(pixels)),
         )
+        if feedback is not None:
+            feedback.write_detector(plan, folder)
     fabric.barrier()
     return model
+
+
+def _feedback(
+    plan: TrainingPlan, base: Supervised | Adversarial, root: Path, cache: Path, watcher: Watcher
+) -> Feedback | None:
+    """What the plan's lesions add; PlanError where torchvision is missing."""
+    if plan.lesions is None:
+        return None
+    try:
+        from lowdose.training.lesion_feedback import feedback_of
+    except ModuleNotFoundError as error:
+        raise PlanError(
+            f"lesions: detectors need {error.name}; install it with: pip install 'lowdose[train,detect]'"
+        ) from None
+    return feedback_of(plan, base, root, cache, watcher)
 
 
 def network_of(plan: TrainingPlan) -> DenoisingNetwork:
@@ -122,7 +146,7 @@ def network_of(plan: TrainingPlan) -> DenoisingNetwork:
     return network
 
 
-def method_of(plan: TrainingPlan, denoiser: DenoisingNetwork) -> Method:
+def method_of(plan: TrainingPlan, denoiser: DenoisingNetwork) -> Supervised | Adversarial:
     """The training method of a plan; PlanError for unknown losses, features or critics."""
     unknown = sorted(set(plan.losses) - set(PIXEL_LOSSES))
     if unknown:
@@ -177,7 +201,8 @@ def patch_shape(plan: TrainingPlan, network: DenoisingNetwork) -> PatchShape:
 def _architecture(plan: TrainingPlan) -> dict[str, Any]:
     """What must be the same for a checkpoint to fit."""
     critics = [] if plan.adversarial is None else [one.model_dump() for one in plan.adversarial.critics]
-    return {"network": plan.network.name, "sizes": plan.network.sizes, "critics": critics}
+    trained = {"network": plan.network.name, "sizes": plan.network.sizes, "critics": critics}
+    return trained if plan.lesions is None else trained | {"detector": str(plan.lesions.detector)}
 
 
 def make_fabric() -> Fabric:

@@ -207,6 +207,8 @@ class _Run:
         self.step = self.saved_step = 0
         self.recent: list[float] = []
         """Losses since the last validation."""
+        self.told: dict[str, float] = {}
+        """What else the method said of its last steps."""
         self.best: dict[str, Any] = {"score": None, "step": 0, "weights": None}
         self.trained = method.trained
         for one in self.trained.values():
@@ -233,7 +235,7 @@ class _Run:
             self.optimizers[name].load_state_dict(state["optimizers"][name])
         self.averaged.load_state_dict(state["averaged"])
         self.step = self.saved_step = state["step"]
-        self.recent, self.best = state["recent"], state["best"]
+        self.recent, self.best, self.told = state["recent"], state["best"], state.get("told", {})
         if self.fabric.is_global_zero and (self.folder / LOG).exists():
             lines = (self.folder / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
             with written_whole(self.folder / LOG) as temporary:  # steps after the checkpoint are done again
@@ -250,6 +252,7 @@ class _Run:
                 "optimizers": {name: one.state_dict() for name, one in self.optimizers.items()},
                 "averaged": self.averaged.state_dict(),
                 "recent": self.recent,
+                "told": self.told,
                 "best": self.best,
             }
             write_checkpoint(self.folder / CHECKPOINT, state, self.architecture)
@@ -266,6 +269,7 @@ class _Run:
         part = slice(samples.start, samples.stop)
         turn = Turn(self.step, generator, part, self.schedule.batch_size, self.fabric.device)
         losses = self.method.step(batch, turn, self._descend)
+        self.told.update({name: value for name, value in losses.items() if name != "loss"})
         if "loss" in losses:
             self.recent.append(self._of_all(losses["loss"]))
             self.averaged.update_parameters(self._first())
@@ -329,7 +333,7 @@ class _Run:
             "training_loss": round(sum(known) / len(known), 6) if known else None,
             "validation_error": None if found is None else round(found.error, 6),
             "validation_ssim": None if found is None or found.ssim is None else round(found.ssim, 6),
-        }
+        } | {name: float(f"{value:.6g}") for name, value in self.told.items()}
         with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -135,6 +135,31 @@ class AdversarialChoice(_Strict):
         return self
 
 
+class LesionChoice(_Strict):
+    """Feedback of a lesion detector: see `lowdose.training.lesion_inspired`."""
+
+    annotations: Path
+    """Lesions in COCO's layout, relative to the data root; their scans are what is trained on."""
+    detector: Path
+    """A folder of `lowdose train detector`, relative to the data root."""
+    validation_patients: tuple[str, ...] = ()
+    """Every fifth patient where none is named."""
+    with_lesion: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Share of the patches that are drawn around a lesion."""
+    pretraining_steps: Annotated[int, Field(ge=0)] = 0
+    """T1: of the detector, on the normal dose, before all."""
+    denoiser_steps: Annotated[int, Field(ge=1)] = 200
+    """T2: of every turn of the denoiser."""
+    detector_steps: Annotated[int, Field(ge=0)] = 50
+    """T3: of every turn of the detector, on denoised images; 0 leaves it as it is."""
+    detector_rate: Annotated[float, Field(gt=0)] = 1.0
+    """Its learning rate as a share of the denoiser's."""
+    roi_share: Annotated[float, Field(ge=0)] = 0.3
+    """Gradient of the regions' distance at the denoiser's last layer, as a share of the other losses'."""
+    detection_share: Annotated[float, Field(ge=0)] = 0.3
+    """Gradient of the detection loss there."""
+
+
 class TrainingPlan(_Strict):
     """One model: its name and card texts, network, data and schedule."""
 
@@ -167,6 +192,8 @@ class TrainingPlan(_Strict):
     sources: tuple[Source, ...] = ()
     manifest: Path | None = None
     """A CSV file with a line a scan, in place of sources; relative to the data root."""
+    lesions: LesionChoice | None = None
+    """Scans with lesions, in place of sources, and a detector that the denoiser is to please."""
 
     @field_validator("patch", mode="before")
     @classmethod
@@ -175,8 +202,8 @@ class TrainingPlan(_Strict):
 
     @model_validator(mode="after")
     def _has_training_data(self) -> TrainingPlan:
-        if bool(self.sources) == (self.manifest is not None):
-            raise ValueError("give either 'sources' or a 'manifest'")
+        if [bool(self.sources), self.manifest is not None, self.lesions is not None].count(True) != 1:
+            raise ValueError("give either 'sources' or a 'manifest' or 'lesions'")
         if self.sources and all(source.split != "training" for source in self.sources):
             raise ValueError("no source has split 'training'")
         if self.sources and self.schedule.selection == "ssim" and not any(map(_validates, self.sources)):

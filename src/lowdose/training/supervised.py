@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,10 @@ class Scaled:
         """The slice of the target, without its neighbours."""
 
 
+Beside = Callable[[Tensor, Scaled, Tensor, Batch, Turn], Tensor]
+"""From the output, the images, what the objective makes of them, the batch and the turn: one more loss."""
+
+
 @dataclass(frozen=True)
 class Supervised:
     """What `fit` does to one network with pairs."""
@@ -33,6 +37,8 @@ class Supervised:
     denoiser: DenoisingNetwork
     scaling: HuScaling
     objective: Objective
+    beside: Beside | None = None
+    """What else the denoiser is to lower."""
 
     @property
     def trained(self) -> Mapping[str, Trained]:
@@ -41,7 +47,10 @@ class Supervised:
     def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
         """Lower the objective on one batch."""
         scaled = Scaled(batch, self.scaling, self.denoiser.context, turn.device)
-        loss = self.objective(last_level(self.denoiser(scaled.shown)), scaled.noisy, scaled.target)
+        output = last_level(self.denoiser(scaled.shown))
+        loss = self.objective(output, scaled.noisy, scaled.target)
+        if self.beside is not None:
+            loss = loss + self.beside(output, scaled, loss, batch, turn)
         descend("denoiser", loss)
         return {"loss": float(loss.detach())}
 
