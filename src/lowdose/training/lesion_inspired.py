@@ -99,6 +99,8 @@ class LesionInspired:
     def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
         """Teach whose turn it is; the other is not touched."""
         phase = self.turns.phase(turn.step)
+        if phase == "denoiser" and not self.roi_share and not self.detection_share:
+            return self.base.step(batch, turn, descend)
         if phase == "denoiser":
             with _frozen(self.watching):
                 losses = replace(self.base, beside=self._opinion).step(batch, turn, descend)

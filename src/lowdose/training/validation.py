@@ -27,8 +27,9 @@ def validation_batches(
     plan: TrainingPlan, shape: PatchShape, scans: Sequence[Prepared], noise: NoiseSource | None = None
 ) -> list[Batch]:
     """The same few batches at every validation, of the scans as they are and a fixed dose step, or with
-    `noise` put on them.
+    `noise` put on them. Scans of fewer slices than a patch are left out.
     """
+    scans = [scan for scan in scans if scan.shape[0] >= shape.n_z]
     if not scans:
         return []
     sampler = PairSampler(
