@@ -37,6 +37,8 @@ class Lesion:
     """Its class, for instance `nodule`."""
     boxes: Mapping[int, tuple[Box, ...]]
     """By slice; a lesion may have several parts in one."""
+    score: float | None = None
+    """How sure a detector is, 0 to 1; None for what is known."""
 
     @property
     def slices(self) -> tuple[int, ...]:

@@ -131,8 +131,8 @@ class Study:
     sarcoma_validation: tuple[int, ...] = (1, 6, 13, 46)
     sarcoma_training: tuple[int, ...] | None = None
     """None for all that are left."""
-    crops: int = 60
-    """Of the test with a lesion, a patient; and as many without."""
+    crops: int = 180
+    """Of the test with a lesion, as many of every patient; and as many without."""
     batch: int = 6
 
     def cells(self) -> Iterator[Cell]:
@@ -154,6 +154,6 @@ SMOKE = Study(
     sarcoma_test=(3, 5, 24),
     sarcoma_validation=(1,),
     sarcoma_training=(4, 8),
-    crops=4,
+    crops=9,
     batch=4,
 )

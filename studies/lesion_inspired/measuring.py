@@ -64,12 +64,13 @@ def crops(scans: Scans, which: str, n_z: int) -> list[Crop]:
     everything = (*data.training, *data.validation)
     shape = PatchShape(PATCH[which], PATCH[which], n_z=n_z, volume=True)
     found: list[Crop] = []
-    for patient in sorted({scan.prepared.patient for scan in everything}):
+    patients = sorted({scan.prepared.patient for scan in everything})
+    for patient in patients:
         own = [scan for scan in everything if scan.prepared.patient == patient]
         for lesions in (True, False):
             pairs = PairSampler((), GAINS[which], shape, 1.0, 0.0, 0.0, noise_of(which))
             sampler = LesionSampler(own, pairs, 1.0 if lesions else 0.0)
-            found += _drawn(sampler, scans.study.crops, patient, lesions=lesions)
+            found += _drawn(sampler, scans.study.crops // len(patients), patient, lesions=lesions)
     return found
 
 
@@ -104,19 +105,25 @@ def measure_cell(scans: Scans, cell: Cell, model: Path) -> None:
     if measures_file(scans, cell.name).exists():
         return
     print(f"measuring {cell.name}", flush=True)
+    tested = crops(scans, cell.set, 3 if NETWORKS[cell.network].dimensions == 3 else 1)
+    images = denoised(cell, model, tested)
+    own = model.parent / TRAINING_DETECTOR if cell.arm == LID else None
+    _measure(scans, cell.set, cell.arm, tested, images, _detectors(scans, cell.set, own), cell)
+
+
+def denoised(cell: Cell, model: Path, tested: Sequence[Crop]) -> list[Images]:
+    """The crops as the model of a cell makes them, `[y, x]` in HU; of volumes the middle slice."""
     network = NETWORKS[cell.network](**SIZES[cell.network])
     start_from(network, model)
     network.eval()
     volume = network.dimensions == 3
-    tested = crops(scans, cell.set, 3 if volume else 1)
     images = []
     for crop in tested:
         shown = torch.from_numpy(crop.noisy[None, None] if volume else crop.noisy[None]) / 500.0
         with torch.no_grad():
             made = network(shown)[:, -1] * 500.0
-        images.append(made[0, 1].numpy() if volume else made[0].numpy())
-    own = model.parent / TRAINING_DETECTOR if cell.arm == LID else None
-    _measure(scans, cell.set, cell.arm, tested, images, _detectors(scans, cell.set, own), cell)
+        images.append(made[0, len(crop.noisy) // 2].numpy() if volume else made[0].numpy())
+    return images
 
 
 def _detectors(scans: Scans, which: str, own: Path | None) -> dict[str, LesionDetector]:
@@ -126,7 +133,8 @@ def _detectors(scans: Scans, which: str, own: Path | None) -> dict[str, LesionDe
     pretrained = detector_folder(scans, which, "training")
     folders = {"own": own or pretrained, "pretrained": pretrained}
     folders["frozen"] = detector_folder(scans, which, "frozen")
-    return {name: load_detector(folder)[0] for name, folder in folders.items()}
+    loaded = {folder: load_detector(folder)[0] for folder in set(folders.values())}
+    return {name: loaded[folder] for name, folder in folders.items()}
 
 
 def _measure(
@@ -153,13 +161,17 @@ def _measure(
         _regions(crop, image, window) if len(crop.lesions) else None
         for crop, image in zip(tested, images, strict=True)
     ]
+    told_by: dict[int, Any] = {}
     for name, detector in detectors.items():
-        told = []
+        if id(detector) in told_by:
+            found[name] = told_by[id(detector)]
+            continue
+        told: list[Any] = []
         for crop, image in zip(tested, images, strict=True):
             (one,) = findings(detector, torch.from_numpy(image)[None, None], [crop.lesions], [crop.patient])
             told.append([[*box, score] for box, score in zip(
                 one.found.round(2).tolist(), one.scores.round(5).tolist(), strict=True)])  # fmt: skip
-        found[name] = told
+        found[name] = told_by[id(detector)] = told
     measures_file(scans, "").parent.mkdir(parents=True, exist_ok=True)
     write_json(measures_file(scans, cell.name if cell else f"{which}-{arm}"), found)
 

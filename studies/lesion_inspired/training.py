@@ -104,7 +104,7 @@ def start_of(cell: Cell) -> Cell:
 
 def train_and_measure(scans: Scans, part: slice) -> None:
     """Every denoiser, each measured as soon as it is there; all arms of one network in one part."""
-    for which in scans.study.sets:
+    for which in list(scans.study.sets)[part]:
         measure_undenoised(scans, which)
     pairs = list(dict.fromkeys((cell.set, cell.network) for cell in scans.study.cells()))
     for which, network in pairs[part]:
@@ -163,7 +163,6 @@ def plan_of(scans: Scans, cell: Cell) -> dict[str, Any]:
         "denoiser_steps": turns.denoiser, "detector_steps": turns.detector,
         "roi_share": shares, "detection_share": shares,
     }  # fmt: skip
-    warmup = min(20, n_steps)
     plan["schedule"] = {
         "n_steps": n_steps, "batch_size": scans.study.batch, "learning_rate": rate,
         "warmup": min(20, n_steps),

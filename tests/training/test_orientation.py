@@ -35,3 +35,9 @@ def test_oblong_patches_keep_their_shape():
 
 def test_no_boxes_are_no_boxes():
     assert Orientation(1, True).boxes(np.zeros((0, 4), np.float32), 8, 8).shape == (0, 4)
+
+
+def test_what_is_seen_has_strides_that_torch_takes():
+    for upended in (False, True):
+        seen = Orientation(3, True, upended).images(np.zeros((2, 1, 8, 8), np.float32))
+        assert min(seen.strides) > 0

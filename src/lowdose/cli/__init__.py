@@ -13,14 +13,17 @@ from lowdose import __version__
 from lowdose.cli.adapt import adapt
 from lowdose.cli.demo import demo
 from lowdose.cli.denoise import denoise
+from lowdose.cli.detect import detect
 from lowdose.cli.doctor import doctor
 from lowdose.cli.evaluate import evaluate
+from lowdose.cli.lesions import lesions
 from lowdose.cli.manifest import manifest
 from lowdose.cli.methods import methods
 from lowdose.cli.phantom import phantom
 from lowdose.cli.simulate import simulate
 from lowdose.cli.terminal import INTERRUPTED, complain, give_up
 from lowdose.cli.train import train
+from lowdose.cli.train_detector import train_detector
 from lowdose.cli.train_noise_model import train_noise_model
 
 
@@ -55,10 +58,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, denoise, simulate, evaluate, manifest, adapt, doctor):
+for command in (demo, denoise, simulate, evaluate, detect, manifest, adapt, doctor):
     app.command()(command)
 train.command("noise-model")(train_noise_model)
-for group in (methods, phantom, train):
+train.command("detector")(train_detector)
+for group in (methods, phantom, lesions, train):
     app.add_typer(group)
 
 

@@ -36,3 +36,11 @@ def simulation_derivation(fraction: float, seed: int) -> Derivation:
     )
     marker = f"[lowdose dose {fraction:.3g} sim]"
     return Derivation(marker, description, ("LD001", SIMULATED), "LOWDOSE_SIM", 40)
+
+
+def insertion_derivation(kind: str, number: int, seed: int) -> Derivation:
+    """What `lesions insert` writes into the header."""
+    description = f"lowdose {__version__}: {number} lesions inserted ({kind}), seed {seed}. SIMULATED."
+    return Derivation(
+        f"[lowdose {number} {kind[:12]} sim]", description, ("LI001", SIMULATED), "LESIONS_SIM", 45
+    )

@@ -2,7 +2,8 @@
 
 To COCO's keys every image adds the number of its `slice` in the scan `file_name`, counted from 0 along the
 stack's normal as everywhere in lowdose, its `patient` and, where there is one, the scan `low_file_name` of
-the same slices at a low dose; every annotation adds the number of its `lesion`.
+the same slices at a low dose; every annotation adds the number of its `lesion`, and where a detector found
+it, how sure that was as its `score`, which is not read back.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def write_coco(path: Path, scans: Sequence[AnnotatedScan]) -> None:
                             "category_id": kinds.index(lesion.kind) + 1, "bbox": [x0, y0, x1 - x0, y1 - y0],
                             "area": (x1 - x0) * (y1 - y0), "iscrowd": 0, "lesion": n_lesions,
                         }
+                        | ({} if lesion.score is None else {"score": lesion.score})
                     )  # fmt: skip
     categories = [{"id": number, "name": kind} for number, kind in enumerate(kinds, start=1)]
     write_json(path, {"images": images, "annotations": annotations, "categories": categories})

@@ -35,6 +35,8 @@ _FAR = 2**41
 _FALSE_POSITIVES = 0.25
 """Per patch of validation, that the threshold of a detector allows."""
 _NO_VALIDATION_THRESHOLD = 0.5
+_LEAST_TISSUE = 0.02
+"""Of patches without a lesion: a detector must be silent on a blanket, too."""
 WINDOWS = {"nodule": (-1000.0, 400.0)}
 """HU that detectors of a kind see."""
 SOFT_TISSUE_WINDOW = (-160.0, 240.0)
@@ -130,7 +132,7 @@ def train_detector(
 
 def _sampler(scans: Sequence[LesionScan], shape: PatchShape, with_lesion: float) -> LesionSampler:
     try:
-        return LesionSampler(scans, PairSampler((), 2.0, shape), with_lesion)
+        return LesionSampler(scans, PairSampler((), 2.0, shape), with_lesion, least_tissue=_LEAST_TISSUE)
     except ValueError as error:
         raise LesionDataError(f"{error}; choose a smaller patch, or leave those scans out") from None
 

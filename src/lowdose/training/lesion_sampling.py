@@ -18,7 +18,6 @@ Floats = NDArray[np.float32]
 _LEAST_SEEN = 0.5
 """Share of a box's area that must lie in a patch for it to count there."""
 _TISSUE_HU = -950.0
-_LEAST_TISSUE = 0.5
 _TRIES = 20
 
 
@@ -58,6 +57,8 @@ class LesionSampler:
     scans: Sequence[LesionScan]
     pairs: PairSampler
     with_lesion: float = 0.7
+    least_tissue: float = 0.5
+    """Share of the other patches that is not air; they are drawn again a few times otherwise."""
 
     def __post_init__(self) -> None:
         if not self.scans:
@@ -118,7 +119,7 @@ class LesionSampler:
             z = int(generator.choice(scan.searched))
             y, x = (int(generator.integers(n - side + 1)) for n, side in ((n_y, patch.n_y), (n_x, patch.n_x)))
             window = (slice(y, y + patch.n_y), slice(x, x + patch.n_x))
-            if (shown[z][window] > _TISSUE_HU).mean() >= _LEAST_TISSUE:
+            if (shown[z][window] > _TISSUE_HU).mean() >= self.least_tissue:
                 break
         return z, window
 

@@ -51,8 +51,9 @@ def prepare_lesions(
 ) -> LesionData:
     """Read and prepare the scans that the COCO file `path` names; `with_noise` as pairs are drawn from.
 
-    `kinds` is what a detector knows; without it all that the file has. LesionDataError if a scan is missing
-    or does not fit its boxes, if nothing is left to train on, or no lesion at all.
+    `kinds` is what a detector knows; without it all that the file has. Scans whose own noise cannot be
+    measured are left out, each with a sentence. LesionDataError if a scan is missing or does not fit its
+    boxes, if nothing is left to train on, or no lesion at all.
     """
     scans = _read(path)
     found = tuple(dict.fromkeys(lesion.kind for scan in scans for lesion in scan.lesions))
@@ -70,7 +71,11 @@ def prepare_lesions(
     for index, scan in enumerate(scans):
         watcher.on_scan(f"{scan.patient} {scan.source}", index, len(scans))
         n_of_patient = sum(other.patient == scan.patient for other in scans)
-        prepared = _prepared(path, scan, cache, 1.0 / n_of_patient, seed, with_noise=with_noise)
+        try:
+            prepared = _prepared(path, scan, cache, 1.0 / n_of_patient, seed, with_noise=with_noise)
+        except ValueError as error:
+            watcher.on_left_out(str(error))
+            continue
         lesions = LesionScan(prepared, scan.searched, boxes_by_slice(scan.lesions, kinds))
         split[scan.patient in held_back].append(lesions)
     if not any(scan.boxes for scan in split[False]):
@@ -100,9 +105,10 @@ def _held_back(path: Path, scans: Sequence[AnnotatedScan], asked: Sequence[str])
 def _prepared(
     path: Path, annotated: AnnotatedScan, cache: Path, weight: float, seed: int, *, with_noise: bool
 ) -> Prepared | PreparedImages:
+    """ValueError where the scan's own noise is needed and cannot be measured."""
     where = path.parent / annotated.source
     try:
-        with only_scan(where) as scan:
+        with only_scan(where, own=True) as scan:
             _check_fit(path, annotated, scan)
             if not with_noise:
                 folder = cache_folder(cache, f"images\n{where}", scan)
@@ -111,14 +117,14 @@ def _prepared(
                 return _prepared_pair(path, annotated, scan, cache, weight)
             folder = cache_folder(cache, str(where), scan)
             return prepare(scan, folder, patient=annotated.patient, weight=weight, seed=seed)
-    except (ValueError, InputError, PlanError) as error:
+    except (InputError, PlanError) as error:
         raise LesionDataError(str(error)) from None
 
 
 def _prepared_pair(path: Path, annotated: AnnotatedScan, scan: Scan, cache: Path, weight: float) -> Prepared:
     assert annotated.low is not None
     low_path = path.parent / annotated.low
-    with only_scan(low_path) as low:
+    with only_scan(low_path, own=True) as low:
         mismatch = pair_mismatch(low, scan)
         if mismatch is not None:
             raise LesionDataError(

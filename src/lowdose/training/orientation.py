@@ -35,7 +35,7 @@ class Orientation:
         images = np.rot90(images, self.turns, axes=(2, 3))
         if self.mirrored:
             images = images[..., ::-1]
-        if self.upended:
+        if self.upended and images.shape[1] > 1:  # an axis of one would keep a negative stride
             images = images[:, ::-1]
         return np.ascontiguousarray(images)
 

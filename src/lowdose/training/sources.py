@@ -168,9 +168,9 @@ def _prepared_pair(one: _Wanted, low_path: Path, cache: Path) -> Prepared:
 
 
 @contextmanager
-def only_scan(path: Path) -> Iterator[Scan]:
-    """The one scan in `path`; PlanError if there is none, or more than one."""
-    with open_input(path) as found:
+def only_scan(path: Path, *, own: bool = False) -> Iterator[Scan]:
+    """The one scan in `path`; PlanError if there is none, or more than one. `own` as in `open_input`."""
+    with open_input(path, own=own) as found:
         scans = [case.scan for case in found.cases if case.scan is not None]
         if len(scans) != 1:
             raise PlanError(f"{path}: holds {len(scans)} CT series where just one is needed; name that one")

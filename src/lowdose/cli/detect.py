@@ -1,0 +1,130 @@
+"""`lowdose detect`: lesions of a scan, found by a detector, for a reader to judge."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lowdose.io import Case
+    from lowdose.networks.lesion_detector import LesionDetector
+    from lowdose.provenance import CaseRecord
+    from lowdose.training.detector_model import DetectorCard
+
+OVERLAY, FINDINGS, PAGE = "overlay.png", "findings.json", "report.html"
+
+
+def detect(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, zip, or NIfTI.")],
+    detector: Annotated[Path, typer.Argument(metavar="DETECTOR", help="Folder of `lowdose train detector`.")],
+    out: Annotated[Path, typer.Option(help="New folder; several series get a folder each in it.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Lowest score of a finding, 0 to 1; without it, the detector's own.", min=0, max=1),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary on standard output.")] = False,
+) -> None:
+    """Find lesions in every CT series of INPUT: an overlay to look at, a report, and boxes as JSON.
+
+    Research software: what it marks is for a reader to judge, and what it does not mark may be there.
+    """
+    from lowdose.cli.cases import check_places, finish
+    from lowdose.cli.terminal import SOME_FAILED, give_up, print_json, refuse, say
+    from lowdose.cli.train_detector import need_detection
+    from lowdose.io import InputError, OutputError, open_input
+    from lowdose.io.output import explained, whole_folder
+    from lowdose.provenance import Run
+
+    need_detection()
+    from lowdose.training.detector_model import DetectorError, load_detector
+
+    started = datetime.now(UTC)
+    check_places(out, [source])
+    try:
+        network, card = load_detector(detector)
+    except DetectorError as error:
+        refuse(str(error))
+    least = card.threshold if threshold is None else threshold
+    records = []
+    try:
+        with open_input(source, own=True) as found, explained(out), whole_folder(out) as folder:
+            for number, case in enumerate(found.cases, start=1):
+                place = folder / f"series-{number:02d}" if len(found.cases) > 1 else folder
+                records.append(_one_case(case, place, network, card, least))
+            if all(record.error for record in records):
+                raise typer.Exit(SOME_FAILED)  # and leave nothing
+            options: dict[str, Any] = {
+                "input": source, "detector": detector, "out": out, "threshold": least,
+                "detector_sha256": card.weights_sha256,
+            }  # fmt: skip
+            left_aside = [{"source": item.source, "reason": item.reason} for item in found.left_aside]
+            run = Run("detect", options, records, started, left_aside)
+            run.write(folder / "run.json")
+    except (InputError, OutputError) as error:
+        give_up(str(error))
+    say(f"look at {out}: {OVERLAY}, {PAGE}; boxes in {FINDINGS}")
+    if as_json:
+        print_json(run.as_json())
+    finish(run)
+
+
+def _one_case(
+    case: Case, place: Path, network: LesionDetector, card: DetectorCard, threshold: float
+) -> CaseRecord:
+    """Find, tell and write; a case that cannot be read is a record with one sentence."""
+    from lowdose.cli.terminal import complain, counted, progress, say, warn
+    from lowdose.io import InputError
+    from lowdose.io.coco import AnnotatedScan, write_coco
+    from lowdose.provenance import CaseRecord
+    from lowdose.report import findings_report, overlay, write_report
+    from lowdose.scan import read_ahead
+    from lowdose.training.lesion_finding import find_lesions
+
+    if case.scan is None:
+        complain(str(case.error))
+        return CaseRecord(case.name, case.source, error=str(case.error))
+    scan = case.scan
+    smallest, largest = card.pixel_mm
+    if not smallest / 1.4 <= scan.spacing[2] <= largest * 1.4:
+        warn(
+            f"{case.name}: its pixels of {scan.spacing[2]:.2f} mm are not like those that the detector "
+            f"learned from, {smallest:.2f} to {largest:.2f} mm; it will miss more"
+        )
+    try:
+        with progress(f"searching {case.name}", len(scan)) as advance:
+            found = find_lesions(network, card.kinds, read_ahead(scan), threshold, advance)
+    except (InputError, MemoryError) as error:
+        sentence = str(error) or f"{case.name}: not enough memory"
+        complain(sentence)
+        return CaseRecord(case.name, case.source, error=sentence)
+    place.mkdir(exist_ok=True)
+    _, n_y, n_x = scan.shape
+    annotated = AnnotatedScan(case.source, case.name, (n_y, n_x), tuple(range(len(scan))), found)
+    write_coco(place / FINDINGS, [annotated])
+    (place / OVERLAY).write_bytes(overlay(scan, found, card.window_hu))
+    write_report(findings_report(scan, found, card.window_hu, _told(card, threshold)), place / PAGE)
+    say(f"{case.name}: {counted(len(found), 'finding')}")
+    facts = {"findings": len(found), "slices": len(scan)}
+    return CaseRecord(case.name, case.source, output=str(place.name), notes=scan.notes, facts=facts)
+
+
+def _told(card: DetectorCard, threshold: float) -> dict[str, str]:
+    low, high = card.window_hu
+    told = {
+        "Finds": ", ".join(card.kinds),
+        "Threshold": f"{threshold:.2f}",
+        "Sees": f"{low:g} to {high:g} HU",
+        "Training": card.training,
+        "Shown": card.shown,
+        "Patients": ", ".join(card.patients),
+    }
+    if card.metrics is not None:
+        found = card.metrics
+        told["On patients held back"] = (
+            f"AP-50 {found.ap_50:.2f}, AP-75 {found.ap_75:.2f}; at its own threshold {found.sensitivity:.0%} "
+            f"of the lesions, {found.false_positives:.2f} false positives a patch ({found.patients} patients)"
+        )
+    return told

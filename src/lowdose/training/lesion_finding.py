@@ -1,0 +1,54 @@
+"""What a detector finds in a scan: slice by slice, neighbours put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lowdose.lesions import Box, Lesion, linked
+from lowdose.networks.lesion_detector import LesionDetector
+from lowdose.scan import Scan
+
+
+def find_lesions(
+    detector: LesionDetector,
+    kinds: Sequence[str],
+    scan: Scan,
+    threshold: float,
+    on_slice: Callable[[], None] = lambda: None,
+) -> tuple[Lesion, ...]:
+    """Lesions of `scan` with a score of at least `threshold`, surest first; the best slice gives the score.
+
+    Boxes of one kind that meet in neighbouring slices are one lesion. Reads every slice once, in order, and
+    holds no more than the detector looks at together.
+    """
+    scores: dict[tuple[str, int, Box], float] = {}
+    boxes: dict[str, dict[int, list[Box]]] = {kind: {} for kind in kinds}
+    kept: dict[int, NDArray[np.float32]] = {}
+    last = len(scan) - 1
+    for z in range(len(scan)):
+        around = [min(max(k, 0), last) for k in range(z - detector.context, z + detector.context + 1)]
+        kept = {k: kept[k] if k in kept else scan.read(k).without_padding() for k in dict.fromkeys(around)}
+        (found,) = detector.find(torch.from_numpy(np.stack([kept[k] for k in around])[None]))
+        for edges, place, score in zip(
+            found.boxes.tolist(), found.kinds.tolist(), found.scores.tolist(), strict=True
+        ):
+            if score >= threshold:
+                kind, box = kinds[place], Box(*(round(edge, 2) for edge in edges))
+                boxes[kind].setdefault(z, []).append(box)
+                scores[kind, z, box] = score
+        on_slice()
+    lesions = [
+        replace(lesion, score=_score(lesion, scores))
+        for kind in kinds
+        for lesion in linked(boxes[kind], kind)
+    ]
+    return tuple(sorted(lesions, key=lambda lesion: -(lesion.score or 0.0)))
+
+
+def _score(lesion: Lesion, scores: dict[tuple[str, int, Box], float]) -> float:
+    return round(max(scores[lesion.kind, z, box] for z, boxes in lesion.boxes.items() for box in boxes), 4)
