@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 from typer.main import get_command
 
 from lowdose.cli import app, main
+from lowdose.io import open_input
 from tests.cli.runner import lowdose
 from tests.io.body_series import body_series
 from tests.io.ct_factory import ct_slice, disc, save
@@ -53,6 +56,8 @@ INSTEAD = {
     "demo": ["--input", "scan", "--no-open"],
     "adapt": ["--noise-steps", "4", "--steps", "2"],
     "train noise-model": ["--steps", "4"],
+    "train detector": ["--steps", "2", "--patch", "48"],
+    "lesions insert": ["--kind", "soft-tissue-lesion", "--number", "1"],
 }
 """Added to a command: the demonstration takes the small scan, as fetching its own would need a network, and
 nobody waits for trainings."""
@@ -157,6 +162,8 @@ def test_a_page_can_be_followed(
         body_series(tmp_path / "clean" / "anna", 3, seed=1, side=128)
         body_series(tmp_path / "own", 20, seed=2, side=128)
         assert lowdose("simulate", tmp_path / "own", tmp_path / "low-dose", "--dose", "0.3").status == 0
+    if "lowdose lesions read " in page.read_text(encoding="utf-8"):
+        mark(tmp_path / "scan", tmp_path / "mask.nii.gz")
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
         if block.language == "python":
@@ -167,6 +174,17 @@ def test_a_page_can_be_followed(
         elif block.language in SHELL:
             for words in block.commands():
                 follow(words, block, monkeypatch, capsys)
+
+
+def mark(scan: Path, path: Path) -> None:
+    """A label map with one region in the middle of `scan`."""
+    with open_input(scan) as found:
+        grid = found.cases[0].scan
+        assert grid is not None
+        labels = np.zeros(grid.shape, np.uint8)
+        labels[4, 40:52, 44:56] = 1
+        ras = np.diag([-1, -1, 1, 1]) @ grid.affine[:, [2, 1, 0, 3]]
+    nibabel.save(nibabel.Nifti1Image(labels.transpose(2, 1, 0), ras), path)
 
 
 def follow(

@@ -144,7 +144,7 @@ class Study:
                         yield Cell(one, network, arm)
 
 
-FULL = Study(Steps(detector=1500, frozen=2000, start=600, denoiser=400, turn=50, turn_of_detector=12))
+FULL = Study(Steps(detector=1500, frozen=2000, start=600, denoiser=240, turn=40, turn_of_detector=10))
 SMOKE = Study(
     Steps(detector=30, frozen=30, start=6, denoiser=6, turn=3, turn_of_detector=2),
     training=(replace(TRAINING[2], copies=1, nodules=6),),

@@ -113,7 +113,9 @@ def test_pretraining_shows_the_normal_dose_and_turns_show_denoised_images(monkey
     shown = []
     monkeypatch.setattr(
         "lowdose.training.lesion_inspired.detection_loss",
-        lambda detector, hu, _batch, _turn: shown.append(hu) or sum(p.sum() for p in detector.parameters()),
+        lambda detector, hu, _batch, _turn, _features=None: (
+            shown.append(hu) or sum(p.sum() for p in detector.parameters())
+        ),
     )
     one = method(Turns(1, 1, 1))
     one.step(batch(0), turn(0), Descending(one))
@@ -162,9 +164,9 @@ def test_the_same_image_has_no_distance_and_another_has():
     network, hu = detector(), torch.from_numpy(batch().target)
     boxes = [torch.from_numpy(found[:, :4]) for found in batch().lesions]
     chance = torch.Generator().manual_seed(1)
-    assert float(roi_distance(network, hu, hu, boxes, chance).detach()) == 0.0
+    assert float(roi_distance(network, network.features(hu), hu, boxes, chance).detach()) == 0.0
     noisy = torch.from_numpy(batch().noisy)
-    assert float(roi_distance(network, noisy, hu, boxes, chance).detach()) > 0.0
+    assert float(roi_distance(network, network.features(noisy), hu, boxes, chance).detach()) > 0.0
 
 
 def test_jittered_boxes_overlap_their_own_and_stay_in_the_image():

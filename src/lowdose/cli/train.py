@@ -21,6 +21,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 _MODEL, _DATA = "model", "data"
 """What stands before and after every network's own part."""
 
+_WITH_LESIONS = "lesion-inspired"
+"""The one that names scans with lesions, and no others."""
+
 _METHODS = {"supervised": "residual-unet", "adversarial": "wgan-vgg"}
 """The networks that stand for a method."""
 
@@ -37,6 +40,8 @@ def template_text(name: str) -> str | None:
     A network without a file of its own is given the plan of the residual U-Net.
     """
     own = _METHODS.get(name, name)
+    if own == _WITH_LESIONS:
+        return "\n".join(_part(part) for part in (_MODEL, own))
     if own in template_names():
         return "\n".join(_part(part) for part in (_MODEL, own, _DATA))
     if not _is_network(name):
@@ -85,7 +90,7 @@ def denoiser(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Print a commented plan and exit: supervised, adversarial, or the name of a network.",
+            help="Print a commented plan and exit: supervised, adversarial, lesion-inspired, or a network.",
         ),
     ] = None,
 ) -> None:

@@ -6,9 +6,10 @@ normalisation keeps no statistics, so that a frozen detector is frozen to the bi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -84,45 +85,44 @@ class LesionDetector(nn.Module):
             box_score_thresh=_LEAST_SCORE, box_nms_thresh=0.3, box_detections_per_img=_MOST_FOUND,
             box_batch_size_per_image=_REGIONS,
         )  # fmt: skip
-        self.rcnn.transform = _AsTheyAre()
 
-    def losses(self, hu: Tensor, boxes: Sequence[Tensor], kinds: Sequence[Tensor]) -> dict[str, Tensor]:
+    def features(self, hu: Tensor) -> Features:
+        """What the shared backbone makes of images, `(b, channels, y, x)` by level, finest first."""
+        return dict(self.rcnn.backbone(self._shown(hu).tensors))
+
+    def losses(
+        self, hu: Tensor, boxes: Sequence[Tensor], kinds: Sequence[Tensor], features: Features | None = None
+    ) -> dict[str, Tensor]:
         """The four losses of Faster R-CNN, by name; boxes as in `Found`, a tensor an image.
 
-        Regions are drawn at random from torch's global generator.
+        `features` of the same images need not be computed again. Regions are drawn at random from torch's
+        global generator.
         """
         targets = [
             {"boxes": one[:, [1, 0, 3, 2]], "labels": kind + 1}
             for one, kind in zip(boxes, kinds, strict=True)
         ]
-        was_training = self.rcnn.training
-        self.rcnn.train()
-        losses: dict[str, Tensor] = self.rcnn(self._seen(hu), targets)
-        self.rcnn.train(was_training)
+        images, features = self._shown(hu), features or self.features(hu)
+        with _mode(self.rcnn, training=True):
+            proposals, of_proposals = self.rcnn.rpn(images, features, targets)
+            _, of_boxes = self.rcnn.roi_heads(features, proposals, images.image_sizes, targets)
+        losses: dict[str, Tensor] = of_boxes | of_proposals
         return losses
 
     @torch.no_grad()
     def find(self, hu: Tensor) -> list[Found]:
         """What it finds in each image."""
-        was_training = self.rcnn.training
-        self.rcnn.eval()
-        found = self.rcnn(self._seen(hu))
-        self.rcnn.train(was_training)
+        images, features = self._shown(hu), self.features(hu)
+        with _mode(self.rcnn, training=False):
+            proposals, _ = self.rcnn.rpn(images, features)
+            found, _ = self.rcnn.roi_heads(features, proposals, images.image_sizes)
         return [Found(one["boxes"][:, [1, 0, 3, 2]], one["labels"] - 1, one["scores"]) for one in found]
 
-    def features(self, hu: Tensor) -> Features:
-        """What the shared backbone makes of images, `(b, channels, y, x)` by level, finest first."""
-        return dict(self.rcnn.backbone(torch.stack(list(self._seen(hu)))))
-
     @torch.no_grad()
-    def proposals(self, hu: Tensor, n_most: int) -> list[Tensor]:
-        """The likeliest regions of each image, `(n, 4)` as in `Found`."""
-        was_training = self.rcnn.training
-        self.rcnn.eval()
-        seen = torch.stack(list(self._seen(hu)))
-        images = ImageList(seen, [tuple(seen.shape[-2:])] * len(seen))
-        regions, _ = self.rcnn.rpn(images, dict(self.rcnn.backbone(seen)))
-        self.rcnn.train(was_training)
+    def proposals(self, hu: Tensor, n_most: int, features: Features | None = None) -> list[Tensor]:
+        """The likeliest regions of each image, `(n, 4)` as in `Found`; `features` as in `losses`."""
+        with _mode(self.rcnn, training=False):
+            regions, _ = self.rcnn.rpn(self._shown(hu), features or self.features(hu))
         return [one[:n_most, [1, 0, 3, 2]] for one in regions]
 
     def of_regions(self, features: Features, regions: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -131,28 +131,28 @@ class LesionDetector(nn.Module):
         aligned: Tensor = self.rcnn.roi_heads.box_roi_pool(features, flipped, [size] * len(regions))
         return aligned
 
-    def _seen(self, hu: Tensor) -> Tensor:
-        """The window as -1 to 1, and a little of what lies beyond it, so that its edges have a gradient."""
+    def _shown(self, hu: Tensor) -> ImageList:
+        """The window as -1 to 1, and a little of what lies beyond it, so that its edges have a gradient.
+
+        The size is made a multiple of the coarsest stride with copies of the last row and column.
+        """
         scaled = (hu - self.level) / self.reach
-        return scaled.clamp(-1, 1) + 0.05 * (scaled - scaled.clamp(-1, 1)).clamp(-4, 4)
+        inside = scaled.clamp(-1, 1)
+        seen = inside + 0.05 * (scaled - inside).clamp(-4, 4)
+        n_y, n_x = hu.shape[-2:]
+        padded = functional.pad(seen, (0, -n_x % STRIDES[-1], 0, -n_y % STRIDES[-1]), mode="replicate")
+        return ImageList(padded, [(n_y, n_x)] * len(hu))
 
 
-class _AsTheyAre(nn.Module):
-    """In place of torchvision's resizing and normalisation: images are taken as they are, their size made a
-    multiple of the coarsest stride with copies of the last row and column.
-    """
-
-    def forward(
-        self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
-    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
-        n_y, n_x = images.shape[-2:]
-        missing = (-n_x % STRIDES[-1], -n_y % STRIDES[-1])
-        padded = functional.pad(images, (0, missing[0], 0, missing[1]), mode="replicate")
-        return ImageList(padded, [(n_y, n_x)] * len(images)), targets
-
-    def postprocess(self, found: Any, *_sizes: Any) -> Any:
-        """What was found is already where the images have it."""
-        return found
+@contextmanager
+def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """A module that learns or finds, and afterwards does what it did before."""
+    before = module.training
+    module.train(training)
+    try:
+        yield
+    finally:
+        module.train(before)
 
 
 def _normalised(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lowdose.networks.lesion_detector import LesionDetector
+from lowdose.networks.lesion_detector import Features, LesionDetector
 from lowdose.quality.lesion_detection import ImageFindings, average_precision, match
 from lowdose.training.batches import Batch
 from lowdose.training.loop import Descend, Trained, Turn, Validate, Validation
 
 
-def detection_loss(detector: LesionDetector, hu: Tensor, batch: Batch, turn: Turn) -> Tensor:
+def detection_loss(
+    detector: LesionDetector, hu: Tensor, batch: Batch, turn: Turn, features: Features | None = None
+) -> Tensor:
     """The four losses of Faster R-CNN together, for images `(b, 1 + 2 context, y, x)` in HU.
 
     Torchvision draws the regions that it learns from with torch's global generator: it is set by the step, so
@@ -25,7 +27,7 @@ def detection_loss(detector: LesionDetector, hu: Tensor, batch: Batch, turn: Tur
     kinds = [torch.from_numpy(lesions[:, 4].astype(np.int64)).to(hu.device) for lesions in batch.lesions]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=turn.generator)))
-        losses = detector.losses(hu, boxes, kinds)
+        losses = detector.losses(hu, boxes, kinds, features)
     return torch.stack(list(losses.values())).sum()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lowdose.networks.lesion_detector import LesionDetector
+from lowdose.networks.lesion_detector import Features, LesionDetector
 from lowdose.training.adversarial import Adversarial
 from lowdose.training.batches import Batch
 from lowdose.training.lesion_detection import detection_loss
@@ -126,9 +126,10 @@ class LesionInspired:
         hu, target = self._hu(output), self._hu(scaled.target)
         boxes = [torch.from_numpy(lesions[:, :4]).to(turn.device) for lesions in batch.lesions]
         detector = self.watching.detector
+        features = detector.features(hu)
         terms = [
-            roi_distance(detector, hu, target, boxes, turn.generator),
-            detection_loss(detector, hu, batch, turn),
+            roi_distance(detector, features, target, boxes, turn.generator),
+            detection_loss(detector, hu, batch, turn, features),
         ]
         if int(self.watching.calibrated) != self.turns.round(turn.step):
             self._calibrate(reconstruction, terms, self.turns.round(turn.step))
@@ -184,24 +185,26 @@ def _gradient_norm(loss: Tensor, weights: Sequence[Tensor]) -> float:
 
 def roi_distance(
     detector: LesionDetector,
-    hu: Tensor,
+    features: Features,
     target: Tensor,
     boxes: Sequence[Tensor],
     generator: torch.Generator,
 ) -> Tensor:
-    """Mean squared difference of what the detector's backbone shows of `hu` and `target`, `(b, 1, y, x)`, in
-    regions of interest: lesions, jittered and not, and what the detector takes for one in the target.
+    """Mean squared difference of `features`, which the detector's backbone made of denoised images, to those
+    of `target` `(b, 1, y, x)` in HU, in regions of interest: lesions, jittered and not, and what the detector
+    takes for one in the target.
     """
-    size = (hu.shape[-2], hu.shape[-1])
-    proposals = detector.proposals(target, N_PROPOSALS)
-    regions = [
-        torch.cat([known, *(jittered(known, size, generator) for _ in range(N_JITTERED)), proposed])
-        for known, proposed in zip(boxes, proposals, strict=True)
-    ]
-    ours = detector.of_regions(detector.features(hu), regions, size)
+    size = (target.shape[-2], target.shape[-1])
     with torch.no_grad():
-        theirs = detector.of_regions(detector.features(target), regions, size)
-    return (ours - theirs).square().mean() if len(ours) else hu.sum() * 0.0
+        wanted = detector.features(target)
+        proposals = detector.proposals(target, N_PROPOSALS, wanted)
+        regions = [
+            torch.cat([known, *(jittered(known, size, generator) for _ in range(N_JITTERED)), proposed])
+            for known, proposed in zip(boxes, proposals, strict=True)
+        ]
+        theirs = detector.of_regions(wanted, regions, size)
+    ours = detector.of_regions(features, regions, size)
+    return (ours - theirs).square().mean() if len(ours) else ours.sum()
 
 
 def jittered(boxes: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
