@@ -5,7 +5,7 @@ import torch
 from lowdose.lesions import Box
 from lowdose.networks.lesion_detector import Found, LesionDetector
 from lowdose.scan import Scan, Slice
-from lowdose.training.lesion_finding import find_lesions
+from lowdose.training.lesion_finding import find_lesions, slice_findings
 
 
 class Reading(LesionDetector):
@@ -67,3 +67,14 @@ def test_every_slice_is_read_once_and_padding_is_air():
     assert sorted(reads) == [0, 1, 2, 3, 4]
     assert len(told) == 5
     assert {float(value) for shown in network.shown for value in shown} == {-1000.0}
+
+
+def test_every_searched_slice_is_told_with_what_is_known_at_any_score():
+    scan = scan_of([(4, 0.3), (6, 0.8), (40, 0.01)])
+    told = []
+    images = slice_findings(Reading(), scan, (0, 2), {2: [Box(1, 2, 8, 9)]}, "P", 0, lambda: told.append(1))
+    assert [image.scores.tolist() for image in images] == [[pytest.approx(0.3)], [pytest.approx(0.01)]]
+    assert images[1].lesions.tolist() == [[1, 2, 8, 9]]
+    assert len(images[0].lesions) == 0
+    assert len(told) == 2
+    assert slice_findings(Reading(), scan, (0,), {}, "P", kind=1)[0].scores.tolist() == []

@@ -17,6 +17,7 @@ from lowdose.cli.detect import detect
 from lowdose.cli.doctor import doctor
 from lowdose.cli.evaluate import evaluate
 from lowdose.cli.lesions import lesions
+from lowdose.cli.lesions_evaluate import evaluate_lesions
 from lowdose.cli.manifest import manifest
 from lowdose.cli.methods import methods
 from lowdose.cli.phantom import phantom
@@ -62,6 +63,7 @@ for command in (demo, denoise, simulate, evaluate, detect, manifest, adapt, doct
     app.command()(command)
 train.command("noise-model")(train_noise_model)
 train.command("detector")(train_detector)
+lesions.command("evaluate")(evaluate_lesions)
 for group in (methods, phantom, lesions, train):
     app.add_typer(group)
 

@@ -2,6 +2,7 @@
 
 from lowdose.report.any_object import object_report, object_summary
 from lowdose.report.content import comparison_report
+from lowdose.report.detection import detection_report
 from lowdose.report.findings import findings_report, overlay
 from lowdose.report.noise_model import NoiseEvidence, noise_model_report
 from lowdose.report.page import Arm, Facts, KeyFigure, ReportContent, Table, write_report
@@ -17,6 +18,7 @@ __all__ = [
     "ReportContent",
     "Table",
     "comparison_report",
+    "detection_report",
     "findings_report",
     "noise_model_report",
     "object_report",

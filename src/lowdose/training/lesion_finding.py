@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lowdose.lesions import Box, Lesion, linked
 from lowdose.networks.lesion_detector import LesionDetector
+from lowdose.quality.lesion_detection import ImageFindings
 from lowdose.scan import Scan
 
 
@@ -31,7 +32,7 @@ def find_lesions(
     kept: dict[int, NDArray[np.float32]] = {}
     last = len(scan) - 1
     for z in range(len(scan)):
-        around = [min(max(k, 0), last) for k in range(z - detector.context, z + detector.context + 1)]
+        around = _around(z, detector.context, last)
         kept = {k: kept[k] if k in kept else scan.read(k).without_padding() for k in dict.fromkeys(around)}
         (found,) = detector.find(torch.from_numpy(np.stack([kept[k] for k in around])[None]))
         for edges, place, score in zip(
@@ -50,5 +51,34 @@ def find_lesions(
     return tuple(sorted(lesions, key=lambda lesion: -(lesion.score or 0.0)))
 
 
+def _around(z: int, context: int, last: int) -> list[int]:
+    """Slices that are shown together; beyond the ends the last ones again."""
+    return [min(max(k, 0), last) for k in range(z - context, z + context + 1)]
+
+
 def _score(lesion: Lesion, scores: dict[tuple[str, int, Box], float]) -> float:
     return round(max(scores[lesion.kind, z, box] for z, boxes in lesion.boxes.items() for box in boxes), 4)
+
+
+def slice_findings(
+    detector: LesionDetector,
+    scan: Scan,
+    searched: Sequence[int],
+    boxes: Mapping[int, Sequence[Box]],
+    patient: str,
+    kind: int = 0,
+    on_slice: Callable[[], None] = lambda: None,
+) -> list[ImageFindings]:
+    """What `detector` finds of one kind in every searched slice, at any score, beside what is there."""
+    last = len(scan) - 1
+    images = []
+    for z in searched:
+        shown = np.stack([scan.read(k).without_padding() for k in _around(z, detector.context, last)])
+        (found,) = detector.find(torch.from_numpy(shown[None]))
+        of_kind = (found.kinds == kind).numpy()
+        known = np.array(boxes.get(z, ()), np.float64).reshape(-1, 4)
+        images.append(
+            ImageFindings(patient, known, found.boxes.numpy()[of_kind], found.scores.numpy()[of_kind])
+        )
+        on_slice()
+    return images
