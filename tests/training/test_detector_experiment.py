@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from lowdose.training.carded_weights import WEIGHTS
 from lowdose.training.detector_experiment import DetectorPlan, train_detector
-from lowdose.training.detector_model import DETECTOR_WEIGHTS, load_detector
+from lowdose.training.detector_model import load_detector
 from lowdose.training.lesion_sources import LesionDataError
 from tests.training.lesion_scans import annotated_files
 
@@ -34,7 +35,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(tmp_path):
     train_detector(path, tmp_path / "whole", plan())
     assert train_detector(path, tmp_path / "parts", plan(), max_seconds=0.0) is None
     train_detector(path, tmp_path / "parts", plan(), resume=True)
-    whole, parts = ((tmp_path / name / DETECTOR_WEIGHTS).read_bytes() for name in ("whole", "parts"))
+    whole, parts = ((tmp_path / name / WEIGHTS).read_bytes() for name in ("whole", "parts"))
     assert whole == parts
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lowdose.networks.lesion_detector import LesionDetector
+from lowdose.training.carded_weights import WEIGHTS
 from lowdose.training.detector_model import (
     DETECTOR_CARD,
-    DETECTOR_WEIGHTS,
     DetectorError,
     load_detector,
     write_detector,
@@ -44,10 +44,12 @@ def test_what_is_no_detector_is_refused(tmp_path):
 
 
 def test_damage_is_seen(folder):
-    content = bytearray((folder / DETECTOR_WEIGHTS).read_bytes())
+    content = bytearray((folder / WEIGHTS).read_bytes())
     content[-1] ^= 1
-    (folder / DETECTOR_WEIGHTS).write_bytes(content)
-    with pytest.raises(DetectorError, match=r"does not match the SHA-256 in detector.json; train it anew"):
+    (folder / WEIGHTS).write_bytes(content)
+    with pytest.raises(
+        DetectorError, match=r"does not match the SHA-256 in detector.json; train the detector anew"
+    ):
         load_detector(folder)
 
 
@@ -56,7 +58,7 @@ def test_damage_is_seen(folder):
     [
         ({"kinds": []}, "cannot be read"),
         ({"more": 1}, "cannot be read"),
-        ({"sizes": {"width": 16}}, "cannot be"),
+        ({"sizes": {"width": 16}}, "its sizes do not fit"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(folder, change, sentence):

@@ -8,9 +8,9 @@ import torch
 
 from lowdose.networks.noise_gan import NoiseGan
 from lowdose.networks.noise_vae import NoiseVae
+from lowdose.training.carded_weights import WEIGHTS
 from lowdose.training.noise_model import (
     NOISE_CARD,
-    NOISE_WEIGHTS,
     NoiseModel,
     NoiseModelError,
     NoiseOrigin,
@@ -84,8 +84,8 @@ def _unknown_key(path):
         (NOISE_CARD, lambda path: path.unlink(), "is no noise model"),
         (NOISE_CARD, lambda path: path.write_text("{"), "cannot be read"),
         (NOISE_CARD, _unknown_key, "cannot be read"),
-        (NOISE_WEIGHTS, _break, "does not match the SHA-256"),
-        (NOISE_WEIGHTS, lambda path: path.unlink(), "cannot be read"),
+        (WEIGHTS, _break, "does not match the SHA-256"),
+        (WEIGHTS, lambda path: path.unlink(), "cannot be read"),
     ],
 )
 def test_a_damaged_model_is_refused_in_one_sentence(tmp_path, file, change, complaint):

@@ -57,7 +57,7 @@ def read(
 ) -> None:
     """Read the lesions that annotations mark in a scan, and add them to a JSON file."""
     from lowdose.cli.terminal import counted, give_up, refuse, say, warn
-    from lowdose.io import InputError, open_input
+    from lowdose.io import InputError, only_scan
     from lowdose.io.annotations import read_annotations
 
     kinds = _patterns(kind or [])
@@ -66,8 +66,7 @@ def read(
             refuse(f"{path}: not found")
     try:
         known = _known(out)
-        with open_input(scan, own=True) as found:
-            one = _only([case.scan for case in found.cases], scan)
+        with only_scan(scan, own=True) as one:
             marked: list[Lesion] = []
             for path in annotations:
                 told = read_annotations(path, one, kinds or None, at_least=readers)
@@ -176,15 +175,6 @@ def _patterns(given: Sequence[str]) -> dict[str, str]:
             refuse(f"--kind {one}: is not PATTERN=KIND, for instance GTV.*=tumour")
         found[pattern] = kind
     return found
-
-
-def _only(scans: Sequence[Scan | None], path: Path) -> Scan:
-    from lowdose.io import InputError
-
-    found = [scan for scan in scans if scan is not None]
-    if len(found) != 1:
-        raise InputError(f"{path}: holds {len(found)} CT series where just one was annotated; name that one")
-    return found[0]
 
 
 def _annotated(

@@ -122,12 +122,12 @@ def _arms(
 ) -> Iterator[dict[str, Scan]]:
     """The scan, its low dose and what methods make of that, open for reading."""
     from lowdose.denoising import denoise, make_denoiser
-    from lowdose.io import InputError
+    from lowdose.io import InputError, only_scan
 
     with ExitStack() as stack:
-        opened = {OWN: stack.enter_context(_only(lesions.parent / annotated.source))}
+        opened = {OWN: stack.enter_context(only_scan(lesions.parent / annotated.source, own=True))}
         if LOW in arms:
-            opened[LOW] = stack.enter_context(_only(lesions.parent / str(annotated.low)))
+            opened[LOW] = stack.enter_context(only_scan(lesions.parent / str(annotated.low), own=True))
         scan = opened[OWN]
         for one in opened.values():
             if one.shape[1:] != annotated.size or annotated.searched[-1] >= len(one):
@@ -139,14 +139,3 @@ def _arms(
         for name in methods:
             opened[name] = denoise(noisy, make_denoiser(name, noisy, {}))
         yield opened
-
-
-@contextmanager
-def _only(path: Path) -> Iterator[Scan]:
-    from lowdose.io import InputError, open_input
-
-    with open_input(path, own=True) as found:
-        scans = [case.scan for case in found.cases if case.scan is not None]
-        if len(scans) != 1:
-            raise InputError(f"{path}: holds {len(scans)} CT series where just one is needed; name that one")
-        yield scans[0]

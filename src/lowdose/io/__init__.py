@@ -7,7 +7,7 @@ from lowdose.io.derived import write_derived
 from lowdose.io.header import SIMULATED
 from lowdose.io.origin import DicomOrigin, InputError, NiftiOrigin, TiffOrigin
 from lowdose.io.output import OutputError, Written
-from lowdose.io.survey import Case, Found, LeftAside, open_input
+from lowdose.io.survey import Case, Found, LeftAside, only_scan, open_input
 
 __all__ = [
     "SIMULATED",
@@ -21,6 +21,7 @@ __all__ = [
     "OutputError",
     "TiffOrigin",
     "Written",
+    "only_scan",
     "open_input",
     "write_derived",
 ]

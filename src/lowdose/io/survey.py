@@ -84,6 +84,17 @@ def open_input(path: Path, *, own: bool = False) -> Iterator[Found]:
         yield survey.found(label)
 
 
+@contextmanager
+def only_scan(path: Path, *, own: bool = False) -> Iterator[Scan]:
+    """The one CT series in `path`, open for reading; InputError if there is none, or more than one."""
+    with open_input(path, own=own) as found:
+        scans = [case.scan for case in found.cases if case.scan is not None]
+        if len(scans) != 1:
+            label = one_line(str(path))
+            raise InputError(f"{label}: holds {len(scans)} CT series where just one is needed; name that one")
+        yield scans[0]
+
+
 @dataclass
 class _Survey:
     """What has been seen of an input so far."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field
 
 from lowdose.networks.lesion_detector import LesionDetector
-from lowdose.provenance import sha256_of_file, written_whole
+from lowdose.training.carded_weights import CardedError, read_card, read_weights, write_card, write_weights
 
 DETECTOR_CARD = "detector.json"
-DETECTOR_WEIGHTS = "weights.safetensors"
 
 
 class DetectorError(Exception):
@@ -62,45 +58,26 @@ class DetectorCard(_Strict):
 
 def write_detector(detector: LesionDetector, folder: Path, **told: Any) -> DetectorCard:
     """Write the folder and return its card; `told` are the other fields of `DetectorCard`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DETECTOR_CARD).unlink(missing_ok=True)  # it speaks of the weights that are overwritten now
-    with written_whole(folder / DETECTOR_WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in detector.state_dict().items()}, temporary)
-    card = DetectorCard(weights_sha256=sha256_of_file(folder / DETECTOR_WEIGHTS), **told)
-    with written_whole(folder / DETECTOR_CARD) as temporary:
-        temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    card = DetectorCard(weights_sha256=write_weights(detector, folder, DETECTOR_CARD), **told)
+    write_card(card, folder / DETECTOR_CARD)
     return card
 
 
-def read_detector_card(folder: Path) -> DetectorCard:
-    """The card in `folder`; DetectorError if there is none that can be read."""
+def load_detector(folder: Path) -> tuple[LesionDetector, DetectorCard]:
+    """The detector in `folder` and its card; DetectorError if it is damaged or not one."""
     path = folder / DETECTOR_CARD
     if not path.is_file():
         raise DetectorError(
             f"{folder}: holds no {DETECTOR_CARD}, so it is no detector; `lowdose train detector` makes one"
         )
     try:
-        return DetectorCard.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
+        card = read_card(path, DetectorCard)
+        detector = LesionDetector(window=card.window_hu, n_kinds=len(card.kinds), **card.sizes)
+        detector.load_state_dict(read_weights(folder, card.weights_sha256, DETECTOR_CARD))
+    except CardedError as error:
+        raise DetectorError(f"{error}; train the detector anew") from None
+    except (TypeError, ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0]
-        raise DetectorError(f"{path}: cannot be read ({first}); train the detector anew") from None
-
-
-def new_detector(card: DetectorCard) -> LesionDetector:
-    """The untrained network of a card."""
-    return LesionDetector(window=card.window_hu, n_kinds=len(card.kinds), **card.sizes)
-
-
-def load_detector(folder: Path) -> tuple[LesionDetector, DetectorCard]:
-    """The detector in `folder` and its card; DetectorError if it is damaged or not one."""
-    card, path = read_detector_card(folder), folder / DETECTOR_WEIGHTS
-    try:
-        if sha256_of_file(path) != card.weights_sha256:
-            raise DetectorError(f"{path}: does not match the SHA-256 in {DETECTOR_CARD}; train it anew")
-        detector = new_detector(card)
-        detector.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise DetectorError(f"{path}: cannot be read ({first}); train the detector anew") from None
+        raise DetectorError(f"{path}: its sizes do not fit ({first}); train the detector anew") from None
     detector.eval()
     return detector, card

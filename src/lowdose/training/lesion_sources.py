@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lowdose.io import InputError
+from lowdose.io import InputError, only_scan
 from lowdose.io.coco import AnnotatedScan, read_coco
 from lowdose.scan import Scan
 from lowdose.training.dataset import (
@@ -19,8 +19,7 @@ from lowdose.training.dataset import (
 )
 from lowdose.training.lesion_sampling import LesionScan, boxes_by_slice
 from lowdose.training.manifest import pair_mismatch
-from lowdose.training.plan import PlanError
-from lowdose.training.sources import Watcher, only_scan
+from lowdose.training.sources import Watcher
 
 _HELD_BACK = 5
 """Every fifth patient is kept for validation where nobody says which."""
@@ -117,7 +116,7 @@ def _prepared(
                 return _prepared_pair(path, annotated, scan, cache, weight)
             folder = cache_folder(cache, str(where), scan)
             return prepare(scan, folder, patient=annotated.patient, weight=weight, seed=seed)
-    except (InputError, PlanError) as error:
+    except InputError as error:
         raise LesionDataError(str(error)) from None
 
 

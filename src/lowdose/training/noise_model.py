@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field
 
 from lowdose.networks.noise_gan import NoiseGan
 from lowdose.networks.noise_vae import NoiseVae, latent_field
-from lowdose.provenance import sha256_of_file, written_whole
 from lowdose.quality.noise_likeness import NoiseLikeness
+from lowdose.training.carded_weights import CardedError, read_card, read_weights, write_card, write_weights
 
 NOISE_CARD = "noise.json"
-NOISE_WEIGHTS = "weights.safetensors"
 
 Kind = Literal["vae", "gan"]
 NOISE_NETWORKS: dict[Kind, type[NoiseVae] | type[NoiseGan]] = {"vae": NoiseVae, "gan": NoiseGan}
@@ -107,14 +103,9 @@ def write_noise_model(
     network: NoiseVae | NoiseGan, kind: Kind, sizes: dict[str, Any], folder: Path, **told: Any
 ) -> NoiseCard:
     """Write the folder and return its card; `told` are the other fields of `NoiseCard`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / NOISE_CARD).unlink(missing_ok=True)  # it speaks of the weights that are overwritten now
-    with written_whole(folder / NOISE_WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
-    digest = sha256_of_file(folder / NOISE_WEIGHTS)
+    digest = write_weights(network, folder, NOISE_CARD)
     card = NoiseCard(kind=kind, sizes=sizes, weights_sha256=digest, **told)
-    with written_whole(folder / NOISE_CARD) as temporary:
-        temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_card(card, folder / NOISE_CARD)
     return card
 
 
@@ -126,23 +117,24 @@ def read_noise_card(folder: Path) -> NoiseCard:
             f"{folder}: holds no {NOISE_CARD}, so it is no noise model; `lowdose train noise-model` makes one"
         )
     try:
-        return NoiseCard.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise NoiseModelError(f"{path}: cannot be read ({first}); train the noise model anew") from None
+        return read_card(path, NoiseCard)
+    except CardedError as error:
+        raise NoiseModelError(f"{error}; train the noise model anew") from None
 
 
 def load_noise_model(folder: Path) -> NoiseModel:
     """The noise model in `folder`; NoiseModelError if it is damaged or not one."""
-    card, path = read_noise_card(folder), folder / NOISE_WEIGHTS
+    card = read_noise_card(folder)
     try:
-        if sha256_of_file(path) != card.weights_sha256:
-            raise NoiseModelError(f"{path}: does not match the SHA-256 in {NOISE_CARD}; train it anew")
         network = NOISE_NETWORKS[card.kind](**card.sizes)
-        network.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, TypeError, RuntimeError) as error:
+        network.load_state_dict(read_weights(folder, card.weights_sha256, NOISE_CARD))
+    except CardedError as error:
+        raise NoiseModelError(f"{error}; train the noise model anew") from None
+    except (TypeError, RuntimeError) as error:
         first = str(error).splitlines()[0]
-        raise NoiseModelError(f"{path}: cannot be read ({first}); train the noise model anew") from None
+        raise NoiseModelError(
+            f"{folder / NOISE_CARD}: its sizes do not fit ({first}); train the noise model anew"
+        ) from None
     network.eval().requires_grad_(False)
     return NoiseModel(network, levels_of(card.sources), card.scale)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lowdose.io import InputError, open_input
+from lowdose.io import InputError, only_scan, open_input
 from lowdose.models.card import TrainingData
 from lowdose.scan import Scan
 from lowdose.training.dataset import Prepared, cache_folder, prepare, prepare_pair
@@ -165,16 +164,6 @@ def _prepared_pair(one: _Wanted, low_path: Path, cache: Path) -> Prepared:
             raise PlanError(f"{low_path} and {one.scan}: {mismatch}; take the pair out of the manifest")
         where = cache_folder(cache, f"{low_path}\n{one.scan}", high)
         return prepare_pair(low, high, where, patient=one.patient, weight=one.weight)
-
-
-@contextmanager
-def only_scan(path: Path, *, own: bool = False) -> Iterator[Scan]:
-    """The one scan in `path`; PlanError if there is none, or more than one. `own` as in `open_input`."""
-    with open_input(path, own=own) as found:
-        scans = [case.scan for case in found.cases if case.scan is not None]
-        if len(scans) != 1:
-            raise PlanError(f"{path}: holds {len(scans)} CT series where just one is needed; name that one")
-        yield scans[0]
 
 
 def _scans(path: Path, watcher: Watcher) -> Iterator[Scan]:
