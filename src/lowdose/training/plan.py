@@ -152,7 +152,7 @@ class LesionChoice(_Strict):
     """T2: of every turn of the denoiser."""
     detector_steps: Annotated[int, Field(ge=0)] = 50
     """T3: of every turn of the detector, on denoised images; 0 leaves it as it is."""
-    detector_rate: Annotated[float, Field(gt=0)] = 1.0
+    detector_rate: Annotated[float, Field(gt=0)] = 0.1
     """Its learning rate as a share of the denoiser's."""
     roi_share: Annotated[float, Field(ge=0)] = 0.3
     """Gradient of the regions' distance at the denoiser's last layer, as a share of the other losses'."""
