@@ -200,10 +200,11 @@ def summary(results: Record) -> str:
         raised = sum(value > 0 for value, _, _ in changes)
         below = [one for one in changes if one[2] is not None and one[2] < 0]
         above = [one for one in changes if one[1] is not None and one[1] > 0]
+        mean = 100 * float(np.mean([value for value, _, _ in changes]))
         lines.append(
             f"- By the **{name}** LIDnet raises AP-50 in {raised} of {len(changes)} pairs of network and "
-            f"set, by {100 * float(np.mean([value for value, _, _ in changes])):+.1f} points on average; beyond its "
-            f"interval it is higher in {len(above)} and lower in {len(below)}. " + _wrong(results, key)
+            f"set, by {mean:+.1f} points on average; beyond its interval it "
+            f" is higher in {len(above)} and lower in {len(below)}. " + _wrong(results, key)
         )
     for arm, words in (
         (ALONE, "without collaboration"),

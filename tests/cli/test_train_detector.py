@@ -19,7 +19,7 @@ def test_a_detector_is_trained_from_the_command_line_and_goes_on(tmp_path):
     card = json.loads((tmp_path / "run" / "detector.json").read_text())
     assert card["patients"] == ["A", "C"]
     assert card["sizes"] == {"width": 8}
-    assert "patches of 1 patients held back: AP-50" in done.err
+    assert "patches of 1 patient held back: AP-50" in done.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["command"] == "train detector"
 
 

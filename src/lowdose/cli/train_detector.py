@@ -42,7 +42,7 @@ def train_detector(
     It is judged on patients that are held back. Name it in a plan's `lesions` to train a denoiser that keeps
     lesions findable, or find lesions with `lowdose detect`.
     """
-    from lowdose.cli.terminal import give_up, refuse, say
+    from lowdose.cli.terminal import counted, give_up, refuse, say
 
     need_detection()
     from lowdose.provenance import Run
@@ -78,8 +78,8 @@ def train_detector(
     if card.metrics is not None:
         found = card.metrics
         say(
-            f"on {found.patches} patches of {found.patients} patients held back: AP-50 {found.ap_50:.2f}, "
-            f"AP-75 {found.ap_75:.2f}; at its threshold it finds {found.sensitivity:.0%} of the lesions, "
+            f"on {found.patches} patches of {counted(found.patients, 'patient')} held back: "
+            f"AP-50 {found.ap_50:.2f}, AP-75 {found.ap_75:.2f}; at its threshold it finds {found.sensitivity:.0%} of the lesions, "
             f"with {found.false_positives:.2f} false positives a patch"
         )
     say(f"detector in {out}; use it with: lowdose detect INPUT {out} --out FOLDER")
