@@ -79,8 +79,9 @@ def train_detector(
         found = card.metrics
         say(
             f"on {found.patches} patches of {counted(found.patients, 'patient')} held back: "
-            f"AP-50 {found.ap_50:.2f}, AP-75 {found.ap_75:.2f}; at its threshold it finds {found.sensitivity:.0%} of the lesions, "
-            f"with {found.false_positives:.2f} false positives a patch"
+            f"AP-50 {found.ap_50:.2f}, AP-75 {found.ap_75:.2f}; at its threshold it finds "
+            f"{found.sensitivity:.0%} of the lesions, with {found.false_positives:.2f} false positives "
+            "a patch"
         )
     say(f"detector in {out}; use it with: lowdose detect INPUT {out} --out FOLDER")
 
