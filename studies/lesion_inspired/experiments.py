@@ -43,6 +43,11 @@ SIZES = {
 WITHOUT_PIXELS = ("wgan-vgg", "cpce-2d")
 """Published without a loss of pixels: LIDnet adds one to them, whose part of the gain is told apart."""
 
+ABLATED = ("wgan-vgg", "cpce-2d")
+"""Also trained without collaboration; the others take too long for it."""
+HALVED = (("map-nn", SARCOMA), ("ssms", SARCOMA), ("res-hlf", SARCOMA))
+"""Networks that learn for half as many steps in a set, in every arm: larger patches take longer."""
+
 BASE, PIXELS, ALONE, LID = "base", "pixels", "alone", "lid"
 ARMS = {
     BASE: "as published",
@@ -140,7 +145,7 @@ class Study:
         for network in self.networks:
             for one in self.sets:
                 for arm in ARMS:
-                    if arm != PIXELS or network in WITHOUT_PIXELS:
+                    if (arm != PIXELS or network in WITHOUT_PIXELS) and (arm != ALONE or network in ABLATED):
                         yield Cell(one, network, arm)
 
 

@@ -16,6 +16,7 @@ from experiments import (
     BASE,
     DETECTORS,
     GAINS,
+    HALVED,
     LID,
     LUNG_WHITE,
     PATCH,
@@ -132,7 +133,7 @@ def train_cell(scans: Scans, cell: Cell) -> None:
 
 def plan_of(scans: Scans, cell: Cell) -> dict[str, Any]:
     """The published recipe made small, or what LIDnet makes of it."""
-    steps = scans.study.steps
+    steps, fewer = scans.study.steps, 2 if (cell.network, cell.set) in HALVED else 1
     template: dict[str, Any] = yaml.safe_load(template_text(cell.network) or "")
     side = PATCH[cell.set]
     plan: dict[str, Any] = {
@@ -143,7 +144,7 @@ def plan_of(scans: Scans, cell: Cell) -> dict[str, Any]:
     turns, shares = Turns(0, steps.turn, 0), 0.0
     if cell.arm == "start":
         plan |= {"losses": {"l1": 1.0}}
-        n_steps, rate = steps.start, 1e-3
+        n_steps, rate = steps.start // fewer, 1e-3
     else:
         adversarial = _small(template["adversarial"])
         n_critic = adversarial.get("critic_steps", 1)
@@ -155,7 +156,7 @@ def plan_of(scans: Scans, cell: Cell) -> dict[str, Any]:
             plan["losses"] = template["losses"] or {"l1": 1.0}
             shares = 0.3 if cell.arm in (ALONE, LID) else 0.0
         turns = Turns(0, steps.turn * n_critic, steps.turn_of_detector if cell.arm == LID else 0)
-        n_steps, rate = turns.steps_for(steps.denoiser * n_critic), RATE
+        n_steps, rate = turns.steps_for(steps.denoiser // fewer * n_critic), RATE
     plan["lesions"] = {
         "annotations": str(scans.annotations(DETECTORS[cell.set], "learning")),
         "detector": str(detector_folder(scans, cell.set, "training")),
