@@ -82,9 +82,13 @@ def _show(images: SubFigure, scans: Scans, sets: list[str], network: str) -> Non
         shown = {LOW: crop.noisy[len(crop.noisy) // 2], NORMAL: crop.target}
         for arm in (BASE, LID):
             cell = Cell(which, network, arm)
-            shown[arm] = denoised(cell, model_folder(scans, cell), [crop])[0]
+            if model_folder(scans, cell).is_dir():
+                shown[arm] = denoised(cell, model_folder(scans, cell), [crop])[0]
         for axes, arm in zip(grid[row], (LOW, BASE, LID, NORMAL), strict=True):
             low, high = WINDOWS[which]
+            if arm not in shown:
+                axes.set_axis_off()
+                continue
             axes.imshow(shown[arm], cmap="gray", vmin=low, vmax=high)
             for y0, x0, y1, x1 in crop.lesions[:, :4]:
                 axes.add_patch(

@@ -204,7 +204,7 @@ def summary(results: Record) -> str:
         lines.append(
             f"- By the **{name}** LIDnet raises AP-50 in {raised} of {len(changes)} pairs of network and "
             f"set, by {mean:+.1f} points on average; beyond its interval it "
-            f" is higher in {len(above)} and lower in {len(below)}. " + _wrong(results, key)
+            f"is higher in {len(above)} and lower in {len(below)}. " + _wrong(results, key)
         )
     for arm, words in (
         (ALONE, "without collaboration"),
