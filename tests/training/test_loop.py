@@ -111,7 +111,7 @@ def test_a_run_out_of_time_leaves_a_checkpoint(tmp_path):
 
 def test_training_learns_to_remove_noise(tmp_path):
     trained = run(tmp_path, schedule(n_steps=120, batch_size=8, ema_decay=0.9, validate_every=60)).network
-    noisy, target = flat_pairs(16, 5)
+    noisy, target, _ = flat_pairs(16, 5)
     with torch.no_grad():
         output = trained(torch.from_numpy(SCALING.scaled(noisy))).numpy() * 100
     assert ((output - target) ** 2).mean() < 0.5 * ((noisy - target) ** 2).mean()

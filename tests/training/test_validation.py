@@ -20,7 +20,7 @@ def test_validation_is_always_on_the_same_patches(root, cache):
     data = prepare_data(plan(), root, cache, Watcher())
     first, again = (validation_batches(plan(), SQUARE, data.validation) for _ in range(2))
     assert len(first) == VALIDATION_BATCHES
-    for (noisy, target), (noisy_again, target_again) in zip(first, again, strict=True):
+    for (noisy, target, _), (noisy_again, target_again, _) in zip(first, again, strict=True):
         assert noisy.tobytes() == noisy_again.tobytes()
         assert target.tobytes() == target_again.tobytes()
     hu = {float(value) for scan in data.validation for value in np.unique(scan.hu)}
