@@ -24,7 +24,7 @@ def test_validation_is_always_on_the_same_patches(root, cache):
         assert noisy.tobytes() == noisy_again.tobytes()
         assert target.tobytes() == target_again.tobytes()
     hu = {float(value) for scan in data.validation for value in np.unique(scan.hu)}
-    assert {float(value) for _, target in first for value in np.unique(target)} <= hu
+    assert {float(value) for _, target, _ in first for value in np.unique(target)} <= hu
     assert validation_batches(plan(), SQUARE, ()) == []
 
 
