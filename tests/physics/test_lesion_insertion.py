@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lowdose.lesions import LesionError
 from lowdose.physics.dose import dose_simulator
 from lowdose.physics.lesion_insertion import as_reconstructed, with_lesions
 from lowdose.physics.lesion_model import LesionModel
@@ -49,7 +50,6 @@ def test_the_rest_of_the_image_hardly_changes(simulator):
     y0, x0, y1, x1 = (int(edge) for edge in lesions[0].boxes[2][0])
     added[y0 - 8 : y1 + 8, x0 - 8 : x1 + 8] = 0
     assert added.max() < 1.5
-    assert inserted.scan.read(5).hu.tobytes() == simulator.scan.read(5).hu.tobytes() or 5 in lesions[0].boxes
 
 
 def test_the_scanner_blurs_a_lesion_as_its_kernel_does(simulator):
@@ -115,5 +115,5 @@ def test_a_thick_slice_shows_less_of_a_small_lesion():
 
 def test_a_lesion_outside_the_scan_is_refused(simulator):
     far = replace(lesion(simulator), centre=(900.0, 50.0, 50.0))
-    with pytest.raises(ValueError, match="no slice shows half of the contrast of a node of 30 mm at 900 mm"):
+    with pytest.raises(LesionError, match="no slice shows half of the contrast of a node of 30 mm at 900 mm"):
         with_lesions(simulator, [far])

@@ -76,10 +76,11 @@ def _one_case(
 ) -> CaseRecord:
     """Find, tell and write; a case that cannot be read is a record with one sentence."""
     from lowdose.cli.terminal import complain, counted, progress, say, warn
+    from lowdose.figures.findings import findings_sheet
     from lowdose.io import InputError
     from lowdose.io.coco import AnnotatedScan, write_coco
     from lowdose.provenance import CaseRecord
-    from lowdose.report import findings_report, overlay, write_report
+    from lowdose.report import findings_report, shown_findings, write_report
     from lowdose.scan import read_ahead
     from lowdose.training.lesion_finding import find_lesions
 
@@ -104,8 +105,9 @@ def _one_case(
     _, n_y, n_x = scan.shape
     annotated = AnnotatedScan(case.source, case.name, (n_y, n_x), tuple(range(len(scan))), found)
     write_coco(place / FINDINGS, [annotated])
-    (place / OVERLAY).write_bytes(overlay(scan, found, card.window_hu))
-    write_report(findings_report(scan, found, card.window_hu, _told(card, threshold)), place / PAGE)
+    shown = shown_findings(scan, found)
+    (place / OVERLAY).write_bytes(findings_sheet(shown, card.window_hu))
+    write_report(findings_report(scan, found, shown, card.window_hu, _told(card, threshold)), place / PAGE)
     say(f"{case.name}: {counted(len(found), 'finding')}")
     facts = {"findings": len(found), "slices": len(scan)}
     return CaseRecord(case.name, case.source, output=str(place.name), notes=scan.notes, facts=facts)

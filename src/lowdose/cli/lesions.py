@@ -103,9 +103,10 @@ def insert(
     from lowdose.cli.derivations import insertion_derivation, simulation_derivation
     from lowdose.cli.terminal import refuse
     from lowdose.io import InputError
+    from lowdose.lesions import LesionError
     from lowdose.physics.dose import dose_simulator
     from lowdose.physics.lesion_insertion import with_lesions
-    from lowdose.physics.lesion_sites import RECIPES, NoSiteError, draw_lesions
+    from lowdose.physics.lesion_sites import RECIPES, draw_lesions
     from lowdose.units import checked_dose_fraction
 
     if kind not in RECIPES:
@@ -114,26 +115,24 @@ def insert(
         fraction = None if dose is None else checked_dose_fraction(dose)
     except ValueError as error:
         refuse(f"--dose: {error}")
-    made: dict[int, tuple[Scan, list[Lesion]]] = {}
+    made: dict[int, tuple[Lesion, ...]] = {}
 
     def process(scan: Scan) -> list[Product]:
         simulator = dose_simulator(scan, seed=seed)
         try:
             models = draw_lesions(scan, RECIPES[kind], number, np.random.default_rng([seed, len(scan)]))
-        except NoSiteError as error:
+            inserted, made[id(scan.origin)] = with_lesions(simulator, models)
+        except LesionError as error:
             raise InputError(str(error)) from None
-        inserted, found = with_lesions(simulator, models)
-        made[id(scan.origin)] = scan, list(found)
         derived = Product(inserted.scan, insertion_derivation(kind, number, seed), "own-dose")
         if fraction is None:
             return [derived]
         return [derived, Product(inserted.at(fraction), simulation_derivation(fraction, seed), "low-dose")]
 
     def note(scan: Scan, place: Path) -> None:
-        _, found = made[id(scan.origin)]
         low = place / "low-dose" if fraction is not None else None
         path = output / LESIONS
-        entry = _annotated(place / "own-dose", path, scan, found, patient, low)
+        entry = _annotated(place / "own-dose", path, scan, made[id(scan.origin)], patient, low)
         _write(path, [*_known(path), entry])
 
     options = {"input": source, "output": output, "kind": kind, "number": number, "dose": dose, "seed": seed}

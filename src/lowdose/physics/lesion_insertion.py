@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lowdose.lesions import Box, Lesion
+from lowdose.lesions import Box, Lesion, LesionError
 from lowdose.physics.dose import DoseSimulator
 from lowdose.physics.lesion_model import LesionModel
 from lowdose.physics.projector import Projector
@@ -32,7 +32,7 @@ def with_lesions(
     """The scan of `simulator` with the lesions in it, ready to be simulated at lower doses, and their boxes.
 
     A box lies around where a slice gets at least half of a lesion's contrast, before any blur by the scanner.
-    Without lesions every slice is the scan's own, to the bit; so is padding. ValueError for a lesion that no
+    Without lesions every slice is the scan's own, to the bit; so is padding. LesionError for a lesion that no
     slice shows.
     """
     scan = simulator.scan
@@ -80,7 +80,7 @@ def _lesion(scan: Scan, model: LesionModel) -> Lesion:
         if box is not None:
             boxes[z] = (box,)
     if not boxes:
-        raise ValueError(
+        raise LesionError(
             f"{scan.name}: no slice shows half of the contrast of a {model.kind} of "
             f"{2 * max(model.radii):.0f} mm at {model.centre[0]:.0f} mm; place it within the scan or take a "
             "larger one"

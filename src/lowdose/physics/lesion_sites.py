@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter
 
+from lowdose.lesions import LesionError
 from lowdose.physics.lesion_model import Bump, LesionModel, Place
 from lowdose.scan import Scan
 
@@ -27,7 +28,7 @@ _LEAST_SHARE = 0.97
 """Of the pixels of a place that must be of the tissue: a small vessel may pass."""
 
 
-class NoSiteError(ValueError):
+class NoSiteError(LesionError):
     """One sentence: which lesion found no place in which scan."""
 
 

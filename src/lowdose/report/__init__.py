@@ -3,7 +3,7 @@
 from lowdose.report.any_object import object_report, object_summary
 from lowdose.report.content import comparison_report
 from lowdose.report.detection import detection_report
-from lowdose.report.findings import findings_report, overlay
+from lowdose.report.findings import findings_report, shown_findings
 from lowdose.report.noise_model import NoiseEvidence, noise_model_report
 from lowdose.report.page import Arm, Facts, KeyFigure, ReportContent, Table, write_report
 from lowdose.report.phantom import phantom_report, phantom_summary, write_readings_csv
@@ -23,10 +23,10 @@ __all__ = [
     "noise_model_report",
     "object_report",
     "object_summary",
-    "overlay",
     "phantom_report",
     "phantom_summary",
     "results_summary",
+    "shown_findings",
     "simulation_report",
     "write_cases_csv",
     "write_readings_csv",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.figures import REFERENCE_COLOUR
-from lowdose.figures.findings import Shown, finding_figure, findings_sheet
+from lowdose.figures.findings import Shown, finding_figure
 from lowdose.lesions import Box, Lesion
 from lowdose.quality.comparison import slice_positions
 from lowdose.report.content import software_facts
@@ -27,10 +27,13 @@ def shown_findings(scan: Scan, found: Sequence[Lesion]) -> list[Shown]:
 
 
 def findings_report(
-    scan: Scan, found: Sequence[Lesion], window: tuple[float, float], told: Mapping[str, str]
+    scan: Scan,
+    found: Sequence[Lesion],
+    shown: Sequence[Shown],
+    window: tuple[float, float],
+    told: Mapping[str, str],
 ) -> ReportContent:
-    """A page about `found`, surest first; `told` are facts about the detector by name."""
-    shown = shown_findings(scan, found)
+    """A page about `found`, surest first, with the pictures `shown`; `told` are facts about the detector."""
     n = len(found)
     lead = (
         f"{n} {'finding' if n == 1 else 'findings'} in {len(scan)} slices, for a reader to judge."
@@ -67,11 +70,6 @@ def findings_report(
         ),
         footnotes=scan.notes,
     )
-
-
-def overlay(scan: Scan, found: Sequence[Lesion], window: tuple[float, float]) -> bytes:
-    """A PNG file's content: the surest findings on one dark sheet."""
-    return findings_sheet(shown_findings(scan, found), window)
 
 
 def largest(lesion: Lesion) -> tuple[int, Box]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lowdose.lesions import Box, Lesion, linked
-from lowdose.networks.lesion_detector import LesionDetector
+from lowdose.networks.lesion_detector import Found, LesionDetector
 from lowdose.quality.lesion_detection import ImageFindings
 from lowdose.scan import Scan
 
@@ -29,12 +29,7 @@ def find_lesions(
     """
     scores: dict[tuple[str, int, Box], float] = {}
     boxes: dict[str, dict[int, list[Box]]] = {kind: {} for kind in kinds}
-    kept: dict[int, NDArray[np.float32]] = {}
-    last = len(scan) - 1
-    for z in range(len(scan)):
-        around = _around(z, detector.context, last)
-        kept = {k: kept[k] if k in kept else scan.read(k).without_padding() for k in dict.fromkeys(around)}
-        (found,) = detector.find(torch.from_numpy(np.stack([kept[k] for k in around])[None]))
+    for z, found in _by_slice(detector, scan, range(len(scan)), on_slice):
         for edges, place, score in zip(
             found.boxes.tolist(), found.kinds.tolist(), found.scores.tolist(), strict=True
         ):
@@ -42,7 +37,6 @@ def find_lesions(
                 kind, box = kinds[place], Box(*(round(edge, 2) for edge in edges))
                 boxes[kind].setdefault(z, []).append(box)
                 scores[kind, z, box] = score
-        on_slice()
     lesions = [
         replace(lesion, score=_score(lesion, scores))
         for kind in kinds
@@ -51,9 +45,22 @@ def find_lesions(
     return tuple(sorted(lesions, key=lambda lesion: -(lesion.score or 0.0)))
 
 
-def _around(z: int, context: int, last: int) -> list[int]:
-    """Slices that are shown together; beyond the ends the last ones again."""
-    return [min(max(k, 0), last) for k in range(z - context, z + context + 1)]
+def _by_slice(
+    detector: LesionDetector, scan: Scan, places: Iterable[int], on_slice: Callable[[], None]
+) -> Iterator[tuple[int, Found]]:
+    """What is found in each of the slices `places`, in order; each slice that is looked at is read once.
+
+    Beyond the ends of the scan the last slices are shown again.
+    """
+    kept: dict[int, NDArray[np.float32]] = {}
+    for z in places:
+        around = [
+            min(max(k, 0), len(scan) - 1) for k in range(z - detector.context, z + detector.context + 1)
+        ]
+        kept = {k: kept[k] if k in kept else scan.read(k).without_padding() for k in dict.fromkeys(around)}
+        (found,) = detector.find(torch.from_numpy(np.stack([kept[k] for k in around])[None]))
+        yield z, found
+        on_slice()
 
 
 def _score(lesion: Lesion, scores: dict[tuple[str, int, Box], float]) -> float:
@@ -70,15 +77,11 @@ def slice_findings(
     on_slice: Callable[[], None] = lambda: None,
 ) -> list[ImageFindings]:
     """What `detector` finds of one kind in every searched slice, at any score, beside what is there."""
-    last = len(scan) - 1
     images = []
-    for z in searched:
-        shown = np.stack([scan.read(k).without_padding() for k in _around(z, detector.context, last)])
-        (found,) = detector.find(torch.from_numpy(shown[None]))
+    for z, found in _by_slice(detector, scan, searched, on_slice):
         of_kind = (found.kinds == kind).numpy()
         known = np.array(boxes.get(z, ()), np.float64).reshape(-1, 4)
         images.append(
             ImageFindings(patient, known, found.boxes.numpy()[of_kind], found.scores.numpy()[of_kind])
         )
-        on_slice()
     return images

@@ -16,7 +16,7 @@ from lowdose.training.sampling import PairSampler
 Floats = NDArray[np.float32]
 
 _LEAST_SEEN = 0.5
-"""Share of a box's area that must lie in a patch for it to count there."""
+"""Share of what a patch can hold of a box that must lie in it for the box to count there."""
 _TISSUE_HU = -950.0
 _TRIES = 20
 
@@ -138,7 +138,7 @@ def within(boxes: Floats, window: tuple[slice, slice]) -> Floats:
     moved = boxes[:, :4] - corner
     cut = np.clip(moved, 0, limits)
     seen = (cut[:, 2:] - cut[:, :2]).clip(0).prod(axis=1)
-    whole = (moved[:, 2:] - moved[:, :2]).prod(axis=1)
+    whole = np.minimum(moved[:, 2:] - moved[:, :2], limits[:2]).prod(axis=1)
     kept = seen >= np.maximum(_LEAST_SEEN * whole, 1e-6)
     found: Floats = np.concatenate([cut, boxes[:, 4:]], axis=1)[kept].astype(np.float32)
     return found
