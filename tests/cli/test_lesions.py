@@ -139,3 +139,13 @@ def test_wrong_use_is_one_sentence(series, tmp_path):
     assert nothing.status == 1
     assert "marks no lesion" in nothing.error
     assert not (tmp_path / "a.json").exists()
+
+
+def test_slices_too_thick_for_any_lesion_are_told_in_a_sentence(tmp_path):
+    thick = body_series(tmp_path / "thick", 4, side=160, SliceThickness=60.0)
+    outcome = lowdose(
+        "lesions", "insert", thick, tmp_path / "out", "--kind", "soft-tissue-lesion", "--number", 1
+    )
+    assert outcome.status == 1
+    assert "no slice shows half of the contrast of a soft-tissue-lesion" in outcome.error
+    assert not (tmp_path / "out").exists()

@@ -78,3 +78,22 @@ def test_wrong_use_is_one_sentence_and_leaves_nothing(place, tmp_path):
     assert misfit.status == 1
     assert "do not fit the 5 slices of 96 x 96" in misfit.error
     assert not out.exists()
+
+
+def test_a_scan_without_free_slices_has_no_false_positive_rate_and_still_is_json(place, tmp_path):
+    scans = [
+        AnnotatedScan(str(place / "test" / s.source), s.patient, s.size, s.searched[:-1], s.lesions)
+        for s in read_coco(place / "test" / "lesions.json")
+    ]
+    write_coco(tmp_path / "lesions.json", scans)
+    outcome = lowdose(
+        "lesions",
+        "evaluate",
+        tmp_path / "lesions.json",
+        place / "detector",
+        "--out",
+        tmp_path / "o",
+        "--json",
+    )
+    assert outcome.status == 0, outcome.err
+    assert outcome.json["arms"][0]["false_positives"] is None

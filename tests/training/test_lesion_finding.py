@@ -78,3 +78,15 @@ def test_every_searched_slice_is_told_with_what_is_known_at_any_score():
     assert len(images[0].lesions) == 0
     assert len(told) == 2
     assert slice_findings(Reading(), scan, (0,), {}, "P", kind=1)[0].scores.tolist() == []
+
+
+def test_neighbours_are_not_read_again_slice_by_slice():
+    """A denoised arm makes every slice that is read: with neighbours it would be made three times."""
+    base, reads = scan_of([(1, 0.9)] * 5), []
+
+    def read(z: int) -> Slice:
+        reads.append(z)
+        return base.read(z)
+
+    slice_findings(Reading(context=1), Scan(base.name, base.shape, base.affine, read), range(5), {}, "P")
+    assert sorted(reads) == [0, 1, 2, 3, 4]
