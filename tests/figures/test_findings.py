@@ -19,7 +19,7 @@ def test_a_finding_is_one_svg_that_stands_alone():
     assert "http://" not in figure.svg.replace("http://www.w3.org", "")
     assert figure.title == "1  nodule, score 0.93"
     assert "slice 3 of 9" in figure.caption
-    assert "Window -1000 to 400 HU" in figure.caption
+    assert "Window −1000 to 400 HU" in figure.caption
 
 
 def test_the_sheet_shows_every_finding_and_marks_without_covering_it():

@@ -69,14 +69,15 @@ def test_pairs_are_shown_as_they_were_taken():
     assert (target == 9).all()
 
 
-def test_volumes_are_around_the_slice_of_the_boxes():
+@pytest.mark.parametrize("n_z", [2, 3, 4])
+def test_volumes_are_around_the_slice_of_the_boxes(n_z):
     scan = lesion_scan(5, noise=0.0)
     scan.prepared.hu[:] += np.arange(4, dtype=np.int16)[:, None, None] * 1000
-    one = sampler(scan, patch=PatchShape(48, 48, n_z=3, volume=True), with_lesion=1.0)
+    one = sampler(scan, patch=PatchShape(48, 48, n_z=n_z, volume=True), with_lesion=1.0)
     for _, target, lesions in drawn(one, 20):
-        assert target.shape == (1, 3, 48, 48)
+        assert target.shape == (1, n_z, 48, 48)
         y0, x0, y1, x1, _ = lesions[0].round().astype(int)
-        assert (target[0, 1, y0:y1, x0:x1] % 1000 == LESION).all()
+        assert (target[0, n_z // 2, y0:y1, x0:x1] % 1000 == LESION).all()
 
 
 def test_boxes_are_cut_and_those_mostly_outside_left_out():

@@ -114,6 +114,8 @@ def _one_case(
 
 
 def _told(card: DetectorCard, threshold: float) -> dict[str, str]:
+    from lowdose.cli.terminal import counted
+
     low, high = card.window_hu
     told = {
         "Finds": ", ".join(card.kinds),
@@ -127,6 +129,7 @@ def _told(card: DetectorCard, threshold: float) -> dict[str, str]:
         found = card.metrics
         told["On patients held back"] = (
             f"AP-50 {found.ap_50:.2f}, AP-75 {found.ap_75:.2f}; at its own threshold {found.sensitivity:.0%} "
-            f"of the lesions, {found.false_positives:.2f} false positives a patch ({found.patients} patients)"
+            f"of the lesions, {found.false_positives:.2f} false positives a patch "
+            f"({counted(found.patients, 'patient')})"
         )
     return told

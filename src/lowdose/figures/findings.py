@@ -49,9 +49,9 @@ def finding_figure(shown: Shown, window: tuple[float, float]) -> Figure:
         page = Drawing(figsize=(2 * _SIDE, _SIDE), layout="constrained")
         _draw(list(page.subplots(1, 2)), shown, window)
         svg = svg_text(page)
-    low, high = window
+    low, high = (f"{edge:g}".replace("-", "−") for edge in window)
     return Figure(
-        shown.title, svg, f"{shown.caption}. Window {low:g} to {high:g} HU; the bar is 10 mm.",
+        shown.title, svg, f"{shown.caption}. Window {low} to {high} HU; the bar is 10 mm.",
         f"CT slice with a box around a finding, and the finding enlarged: {shown.caption}.", (),
     )  # fmt: skip
 

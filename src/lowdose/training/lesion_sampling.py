@@ -83,7 +83,9 @@ class LesionSampler:
             scan, generator
         )  # fmt: skip
         pair = self._images(scan, z, window, generator)
-        orientation = Orientation.drawn(generator, square=patch.n_y == patch.n_x, flip_z=patch.volume)
+        # An even number of slices has no middle one: upended, another would stand where the boxes are of.
+        upended = patch.volume and patch.n_z % 2 == 1
+        orientation = Orientation.drawn(generator, square=patch.n_y == patch.n_x, flip_z=upended)
         noisy, target = self.pairs.shown(pair, orientation)
         lesions = within(scan.boxes_in(z), window)
         turned = orientation.boxes(lesions[:, :4], patch.n_y, patch.n_x)
