@@ -120,6 +120,8 @@ class Steps:
     """T2"""
     turn_of_detector: int
     """T3"""
+    pretraining: int = 0
+    """T1, beside each denoiser: none where the detector has learned before."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Study:
 
 FULL = Study(Steps(detector=1500, frozen=2000, start=600, denoiser=240, turn=40, turn_of_detector=10))
 SMOKE = Study(
-    Steps(detector=30, frozen=30, start=6, denoiser=6, turn=3, turn_of_detector=2),
+    Steps(detector=30, frozen=30, start=6, denoiser=6, turn=3, turn_of_detector=2, pretraining=1),
     training=(replace(TRAINING[2], copies=1, nodules=6),),
     validation=(replace(VALIDATION[0], copies=1),),
     test=tuple(replace(scan, copies=1) for scan in TEST[1:]),

@@ -141,7 +141,7 @@ def plan_of(scans: Scans, cell: Cell) -> dict[str, Any]:
         "network": {"name": cell.network, "sizes": SIZES[cell.network]},
         "dose_gain": GAINS[cell.set], "patch": [3, side, side] if cell.network == "ssms" else side,
     }  # fmt: skip
-    turns, shares = Turns(0, steps.turn, 0), 0.0
+    turns, shares = Turns(steps.pretraining, steps.turn, 0), 0.0
     if cell.arm == "start":
         plan |= {"losses": {"l1": 1.0}}
         n_steps, rate = steps.start // fewer, 1e-3
@@ -155,12 +155,14 @@ def plan_of(scans: Scans, cell: Cell) -> dict[str, Any]:
         else:  # the perceptual loss of regions takes the place of that of the whole
             plan["losses"] = template["losses"] or {"l1": 1.0}
             shares = 0.3 if cell.arm in (ALONE, LID) else 0.0
-        turns = Turns(0, steps.turn * n_critic, steps.turn_of_detector if cell.arm == LID else 0)
+        of_detector = steps.turn_of_detector if cell.arm == LID else 0
+        turns = Turns(steps.pretraining, steps.turn * n_critic, of_detector)
         n_steps, rate = turns.steps_for(steps.denoiser // fewer * n_critic), RATE
     plan["lesions"] = {
         "annotations": str(scans.annotations(DETECTORS[cell.set], "learning")),
         "detector": str(detector_folder(scans, cell.set, "training")),
         "validation_patients": scans.held_back(DETECTORS[cell.set]),
+        "pretraining_steps": turns.pretraining,
         "denoiser_steps": turns.denoiser, "detector_steps": turns.detector,
         "roi_share": shares, "detection_share": shares,
     }  # fmt: skip
