@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,8 @@ Floats = NDArray[np.float64]
 
 TRAINING, FROZEN, PRETRAINED = "own", "frozen", "pretrained"
 DETECTORS = {TRAINING: "training detector", FROZEN: "frozen detector"}
+A_TRIAL = "A trial at small size: only tables and figure are its own; the words are about the full study."
+"""Heads the page of a smoke run."""
 BEGIN, END = "<!-- results: written by study.py -->", "<!-- end of results -->"
 ALLOWED = 0.25
 """False positives a crop that normal-dose images give at the threshold where false positives are counted."""
@@ -77,7 +78,8 @@ def report(scans: Scans, folder: Path, out: Path) -> None:
     results = gathered(measured)
     write_json(out / "results.json", results)
     if out != folder:
-        shutil.copy(folder / "README.md", out / "README.md")
+        page = (folder / "README.md").read_text(encoding="utf-8")
+        (out / "README.md").write_text(f"> {A_TRIAL}\n\n{page}", encoding="utf-8")
     write_tables(results, out / "README.md")
     draw(scans, measured, out / "figure.png")
 

@@ -14,7 +14,6 @@ nothing.
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,8 @@ from lowdose.models.card import ONNX
 from lowdose.provenance import sha256_of_file, write_json
 
 FOLDER = Path(__file__).parent
+A_TRIAL = "A trial at small size: only tables and figure are its own; the words are about the full study."
+"""Heads the page of a smoke run."""
 STAGES = ("scan", "train", "measure", "report")
 MODELS = dict(zip(NETWORKS, ("microct-2d", "microct-3d"), strict=True))
 PLANS = dict(zip(NETWORKS, ("plan-2d.yaml", "plan-3d.yaml"), strict=True))
@@ -81,7 +82,8 @@ def report(bench: Bench, work: Path) -> None:
     results = gathered(bench, _measured(work))
     write_json(out / "results.json", results)
     if out != FOLDER:
-        shutil.copy(FOLDER / "README.md", out / "README.md")
+        page = (FOLDER / "README.md").read_text(encoding="utf-8")
+        (out / "README.md").write_text(f"> {A_TRIAL}\n\n{page}", encoding="utf-8")
     write_tables(results, out / "README.md")
     draw(results, bench, work, _measured(work), out / "figure.png")
 
