@@ -17,3 +17,4 @@ def test_both_curves_have_a_line_for_each_arm_and_no_names_in_them():
         assert figure.svg.count("#654321") >= 1
         assert "own" not in figure.svg
         assert figure.legend == (("own <dose>", "#123456"), ("low", "#654321"))
+        assert "$" not in figure.svg  # text of matplotlib's own mathematics is not drawn as such

@@ -11,6 +11,7 @@ from lowdose.quality.lesion_detection import Matching, froc, precision_recall
 
 _LEAST, _MOST = 0.01, 10.0
 """False positives an image that are drawn."""
+_TICKS = [0.01, 0.1, 1.0, 10.0]
 
 
 def detection_figures(arms: Mapping[str, Matching], colours: Mapping[str, str]) -> tuple[Figure, Figure]:
@@ -34,6 +35,8 @@ def detection_figures(arms: Mapping[str, Matching], colours: Mapping[str, str]) 
             axes.plot(rate, sensitivity, color=colours[arm], drawstyle="steps-post")
         axes.set_xscale("log")
         axes.set_xlim(_LEAST, _MOST)
+        axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+        axes.minorticks_off()
         axes.set_ylim(0.0, 1.02)
         second = svg_text(page)
     return (
