@@ -114,6 +114,6 @@ def _table(results: Sequence[DetectionResult], threshold: float) -> Table:
             "Sensitivity (%)", "False positives, slices without lesions",
         ),
         rows,
-        f"Intervals are over patients, from three on. Sensitivity and false positives at the score {threshold:.2f}, which "
-        f"leaves {ALLOWED:g} false positives a slice to the first arm and is the same for all.",
+        "Intervals are over patients, from three on. Sensitivity and false positives at the score "
+        f"{threshold:.2f}, which leaves {ALLOWED:g} false positives a slice to the first arm and is the same for all.",
     )  # fmt: skip
