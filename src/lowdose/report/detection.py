@@ -115,6 +115,6 @@ def _table(results: Sequence[DetectionResult], threshold: float) -> Table:
         ),
         rows,
         "Intervals are over patients, from three on. Sensitivity and false positives at the score "
-        f"{threshold:.2f}, which leaves {ALLOWED:g} false positives a slice to the first arm and is the same for "
-        "all.",
+        f"{threshold:.2f}, which leaves {ALLOWED:g} false positives a slice to the first arm and is the same "
+        "for all.",
     )  # fmt: skip
