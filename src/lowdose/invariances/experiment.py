@@ -1,0 +1,238 @@
+"""From examples to a representation, and from that to the flow of one method; both can be resumed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lowdose.invariances.examples import DOSE, Examples
+from lowdose.invariances.flow import SMALL_FLOW, ConditionalFlow, FlowSizes, negative_log_likelihood
+from lowdose.invariances.learning import (
+    ExamplePatches,
+    Features,
+    LearnAsPublished,
+    LearnFlow,
+    LearnRepresentation,
+    Likelihood,
+    shown,
+    smooth,
+)
+from lowdose.invariances.models import (
+    FlowCard,
+    InvarianceError,
+    RepresentationCard,
+    load_representation,
+    write_flow,
+    write_representation,
+)
+from lowdose.invariances.representation import SMALL, Critic, Representation, RepresentationSizes
+from lowdose.training.batches import Batch, batch_of_step
+from lowdose.training.checkpoint import CHECKPOINT
+from lowdose.training.experiment import make_fabric
+from lowdose.training.loop import Method, Progress, Schedule, Validate, Validation, fit
+
+_FAR = 2**40
+"""Steps from those of training, so that no generator is used twice."""
+_VALIDATED = 8
+_FIRST = 256
+"""Latents that a flow's activations are normalised by."""
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class RepresentationPlan:
+    """How a representation learns; the defaults are the small profile's."""
+
+    sizes: RepresentationSizes = SMALL
+    n_steps: int = 14000
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    seed: int = 1
+    as_published: bool = False
+    """With the published losses."""
+    features: Features | None = None
+    """What published losses compare besides pixels; nothing without it."""
+
+    @property
+    def schedule(self) -> Schedule:
+        return _schedule(self.n_steps, self.batch_size, self.learning_rate, self.seed)
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """How a flow learns; the defaults are the small profile's."""
+
+    sizes: FlowSizes = SMALL_FLOW
+    n_steps: int = 6000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 1
+
+    @property
+    def schedule(self) -> Schedule:
+        return _schedule(self.n_steps, self.batch_size, self.learning_rate, self.seed)
+
+
+def learn_representation(
+    training: Sequence[Examples],
+    held_back: Sequence[Examples],
+    methods: Sequence[str],
+    folder: Path,
+    plan: RepresentationPlan = RepresentationPlan(),
+    *,
+    dose: float = DOSE,
+    resume: bool = False,
+    max_seconds: float = math.inf,
+    on_progress: Watch = lambda _progress: None,
+) -> RepresentationCard | None:
+    """Learn what inputs have that their denoised images lack, for `methods` at once; write it to `folder`.
+
+    None if `max_seconds` ran out first: the same call with `resume` goes on. InvarianceError if a run is in
+    the way or there is none to resume.
+    """
+    check_resumable(folder, resume=resume)
+    torch.manual_seed(plan.seed)
+    sigma_px = sum(one.sigma_px for one in training) / len(training)
+    network, critic = Representation(plan.sizes), Critic(plan.sizes)
+    likelihood = Likelihood(sigma_px)
+    method: Method = (
+        LearnAsPublished(network, critic, plan.features)
+        if plan.as_published
+        else LearnRepresentation(network, critic, likelihood)
+    )
+    draw = ExamplePatches(training, methods, plan.sizes.side)
+    batches = _validation_batches(held_back, methods, plan.sizes.side, plan.schedule)
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome = fit(
+        make_fabric(), method, draw, _missed_structure(batches, sigma_px), plan.schedule, folder,
+        architecture={"representation": asdict(plan.sizes), "as_published": plan.as_published},
+        max_seconds=max_seconds, on_progress=on_progress,
+    )  # fmt: skip
+    if outcome.step < plan.n_steps:
+        return None
+    found = _missed_structure(batches, sigma_px)(outcome.network)
+    spacing = [one for example in training for one in example.spacing]
+    assert isinstance(outcome.network, Representation)
+    return write_representation(
+        outcome.network, folder, sigma_px=sigma_px, pixel_mm=(min(spacing), max(spacing)), dose=dose,
+        scans=tuple(example.name for example in training), methods=tuple(methods),
+        training=f"{plan.n_steps} steps of {plan.batch_size} patches of {plan.sizes.side} pixels",
+        error=math.nan if found is None else found.error,
+    )  # fmt: skip
+
+
+def learn_flow(
+    training: Sequence[Examples],
+    held_back: Sequence[Examples],
+    method: str,
+    representation: Path,
+    folder: Path,
+    plan: FlowPlan = FlowPlan(),
+    *,
+    digest: str | None = None,
+    resume: bool = False,
+    max_seconds: float = math.inf,
+    on_progress: Watch = lambda _progress: None,
+) -> FlowCard | None:
+    """Learn which latents go with what `method` makes of an input, and write the flow to `folder`.
+
+    None if `max_seconds` ran out first. InvarianceError as for `learn_representation`.
+    """
+    check_resumable(folder, resume=resume)
+    torch.manual_seed(plan.seed)
+    network, card = load_representation(representation)
+    sizes = replace(plan.sizes, side=network.sizes.side, latents=network.sizes.latents)
+    flow = ConditionalFlow(sizes)
+    draw = ExamplePatches(training, [method], sizes.side)
+    first = batch_of_step(draw, plan.seed, _FAR, range(_FIRST))
+    denoised, _, image = shown(first, torch.device("cpu"))
+    with torch.no_grad():
+        mean, log_variance = network.encode(image, denoised)
+        chance = torch.randn(mean.shape, generator=torch.Generator().manual_seed(plan.seed))
+    flow.start_from(mean + (0.5 * log_variance).exp() * chance, denoised)
+    batches = _validation_batches(held_back, [method], sizes.side, plan.schedule)
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome = fit(
+        make_fabric(), LearnFlow(flow, network), draw, _surprise(batches, network), plan.schedule, folder,
+        architecture={"flow": asdict(sizes)}, max_seconds=max_seconds, on_progress=on_progress,
+    )  # fmt: skip
+    if outcome.step < plan.n_steps:
+        return None
+    assert isinstance(outcome.network, ConditionalFlow)
+    return write_flow(
+        outcome.network, folder, method=method, method_digest=digest,
+        scans=tuple(example.name for example in training),
+        training=f"{plan.n_steps} steps of {plan.batch_size} patches",
+        representation_sha256=card.weights_sha256,
+    )  # fmt: skip
+
+
+def check_resumable(folder: Path, *, resume: bool) -> None:
+    """InvarianceError if `folder` holds a run that is not to go on, or none that could."""
+    there = (folder / CHECKPOINT).exists()
+    if there and not resume:
+        raise InvarianceError(
+            f"{folder}: holds a training run; give --resume to go on with it, or another --out"
+        )
+    if resume and not there:
+        raise InvarianceError(f"{folder}: holds no checkpoint to resume; leave out --resume to start anew")
+
+
+def _schedule(n_steps: int, batch_size: int, learning_rate: float, seed: int) -> Schedule:
+    return Schedule(
+        n_steps=n_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup=min(200, n_steps),
+        ema_decay=0.995,
+        validate_every=min(500, n_steps),
+        checkpoint_every=250,
+        seed=seed,
+        selection="last",
+    )
+
+
+def _validation_batches(
+    held_back: Sequence[Examples], methods: Sequence[str], side: int, schedule: Schedule
+) -> list[Batch]:
+    if not held_back:
+        return []
+    draw = ExamplePatches(held_back, methods, side)
+    samples = range(schedule.batch_size)
+    return [batch_of_step(draw, schedule.seed, _FAR + step, samples) for step in range(1, 1 + _VALIDATED)]
+
+
+def _missed_structure(batches: Sequence[Batch], sigma_px: float) -> Validate:
+    """Root mean square of the smoothed difference of inputs and what becomes of them, in noise."""
+
+    def validate(network: nn.Module) -> Validation | None:
+        found = []
+        for batch in batches:
+            denoised, deviation, image = shown(batch, torch.device("cpu"))
+            with torch.no_grad():
+                difference = smooth(network(image, denoised) - image, sigma_px) / deviation
+            found.append(float(difference.square().mean()))
+        return Validation(math.sqrt(sum(found) / len(found)), None) if found else None
+
+    return validate
+
+
+def _surprise(batches: Sequence[Batch], representation: Representation) -> Validate:
+    """Negative log-likelihood of the mean latents, nats a latent."""
+
+    def validate(flow: nn.Module) -> Validation | None:
+        found = []
+        for batch in batches:
+            denoised, _, image = shown(batch, torch.device("cpu"))
+            with torch.no_grad():
+                latents, _ = representation.encode(image, denoised)
+                found.append(float(negative_log_likelihood(*flow(latents, denoised)) / latents.shape[1]))
+        return Validation(sum(found) / len(found), None) if found else None
+
+    return validate

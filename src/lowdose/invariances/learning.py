@@ -1,0 +1,254 @@
+"""Learning a representation, and after it a flow, from examples.
+
+In the small profile an input is as likely as its structure is: differences are smoothed until little noise is
+left and counted in standard deviations of the noise, an evidence lower bound in nats in which an anatomy that
+noise does not hide is worth a place among the latents. Texture is the critic's affair. The published losses
+are there as well; under them the divergence outweighs small structures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lowdose.invariances.examples import Examples
+from lowdose.invariances.flow import ConditionalFlow, negative_log_likelihood
+from lowdose.invariances.representation import Critic, Representation
+from lowdose.losses import gradient_penalty, wgan_critic_loss, wgan_generator_loss
+from lowdose.models.card import HuScaling
+from lowdose.training.batches import Batch, Images
+from lowdose.training.loop import Descend, Trained, Turn
+
+SCALING = HuScaling(-300.0, 500.0)
+"""Of what representation and flow see."""
+IDENTITY, CONSTANT = "identity", "constant"
+"""What needs no file: the input itself, and one value everywhere."""
+CONSTANT_HU = -300.0
+
+_TISSUE_HU = -950.0
+_LEAST_TISSUE = 0.3
+_HUBER = 4.0
+"""Standard deviations beyond which a difference counts linearly."""
+
+Features = Callable[[Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class ExamplePatches:
+    """Draws patches of examples: `noisy` holds what a method made of it and the noise, `target` the input.
+
+    `methods` are drawn from evenly. Each is float32 `(2, y, x)` and `(1, y, x)`, in HU.
+    """
+
+    examples: Sequence[Examples]
+    methods: Sequence[str]
+    side: int
+
+    def __call__(self, generator: np.random.Generator) -> tuple[Images, Images]:
+        example = self.examples[int(generator.integers(len(self.examples)))]
+        method = self.methods[int(generator.integers(len(self.methods)))]
+        z, number, window = self._place(example, generator)
+        image = example.input[z, number][window].astype(np.float32)
+        if method == IDENTITY:
+            output = image
+        elif method == CONSTANT:
+            output = np.full_like(image, CONSTANT_HU)
+        else:
+            output = example.output(method)[z, number][window].astype(np.float32)
+        both = np.stack([output, example.deviation[z][window].astype(np.float32), image])
+        both = np.rot90(both, int(generator.integers(4)), axes=(1, 2))
+        if generator.integers(2):
+            both = both[:, :, ::-1]
+        both = np.ascontiguousarray(both)
+        return both[:2], both[2:]
+
+    def _place(
+        self, example: Examples, generator: np.random.Generator
+    ) -> tuple[int, int, tuple[slice, slice]]:
+        """Slice, realisation and window; places that are mostly air are drawn again a few times."""
+        n_z, n_realisations, n_y, n_x = example.input.shape
+        for _ in range(8):
+            z, number = int(generator.integers(n_z)), int(generator.integers(n_realisations))
+            y, x = (int(generator.integers(n - self.side + 1)) for n in (n_y, n_x))
+            window = (slice(y, y + self.side), slice(x, x + self.side))
+            if (example.input[z, number][window] > _TISSUE_HU).mean() >= _LEAST_TISSUE:
+                break
+        return z, number, window
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How unlikely an input is as another one with noise, by its structure."""
+
+    sigma_px: float
+
+    def __call__(self, made: Tensor, image: Tensor, deviation: Tensor) -> Tensor:
+        """Nats for each sample `(b,)`; scaled images and the noise of smoothed ones `(b, 1, y, x)`.
+
+        Smoothed noise is correlated: so many pixels as its blur covers count once.
+        """
+        difference = smooth(made - image, self.sigma_px) / deviation
+        penalty = functional.huber_loss(
+            difference, torch.zeros_like(difference), reduction="none", delta=_HUBER
+        )
+        found: Tensor = penalty.flatten(1).sum(dim=1) / (4 * torch.pi * self.sigma_px**2)
+        return found
+
+
+@dataclass(frozen=True)
+class LearnRepresentation:
+    """The evidence lower bound, and a critic whose gradient at the last layer is a share of the bound's."""
+
+    model: Representation
+    critic: Critic
+    likelihood: Likelihood
+    critic_share: float = 0.3
+    penalty: float = 10.0
+    betas: tuple[float, float] = (0.5, 0.99)
+
+    @property
+    def trained(self) -> Mapping[str, Trained]:
+        return {
+            "representation": Trained(self.model, 1.0, self.betas),
+            "critic": Trained(self.critic, 2.0, self.betas),
+        }
+
+    def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
+        """Teach the critic, then encoder and decoder, on one batch."""
+        denoised, deviation, image = shown(batch, turn.device)
+        mean, log_variance = self.model.encode(image, denoised)
+        latents = sampled(mean, log_variance, turn)
+        made = self.model.decode(latents, denoised, turn.generator)
+        fake = made.detach()
+        critical = wgan_critic_loss(self.critic(image, denoised), self.critic(fake, denoised))
+        critical = critical + self.penalty * gradient_penalty(
+            lambda one: self.critic(one, denoised), image, fake, turn.uniform()
+        )
+        descend("critic", critical)
+        unlikely = self.likelihood(made, image, deviation).mean()
+        surprise = divergence(mean, log_variance).mean()
+        pleading = wgan_generator_loss(self.critic(made, denoised))
+        weight = self._weight(unlikely, pleading)
+        loss = (unlikely + surprise + weight * pleading) / image[0].numel()
+        descend("representation", loss)
+        return {
+            "loss": float((unlikely + surprise).detach()),
+            "unlikely": float(unlikely.detach()),
+            "surprise": float(surprise.detach()),
+            "critic": float(critical.detach()),
+            "critic_weight": float(weight),
+        }
+
+    def _weight(self, unlikely: Tensor, pleading: Tensor) -> Tensor:
+        last = self.model.decoder.last.weight
+        of_bound, of_critic = (
+            torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (unlikely, pleading)
+        )
+        weight: Tensor = self.critic_share * of_bound / of_critic.clamp_min(1e-8)
+        return weight.detach().clamp_max(1e4)
+
+
+@dataclass(frozen=True)
+class LearnAsPublished:
+    """The losses of the authors' public configuration; features are compared where a network gives some."""
+
+    model: Representation
+    critic: Critic
+    features: Features | None = None
+    absolute: float = 0.0011852
+    """Of the sum over pixels"""
+    perceptual: float = 0.12102
+    surprise: float = 0.57504
+    penalty: float = 10.0
+    betas: tuple[float, float] = (0.5, 0.999)
+
+    @property
+    def trained(self) -> Mapping[str, Trained]:
+        return {
+            "representation": Trained(self.model, 1.0, self.betas),
+            "critic": Trained(self.critic, 4.0, self.betas),
+        }
+
+    def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
+        """Teach the critic, then encoder and decoder, on one batch."""
+        denoised, _, image = shown(batch, turn.device)
+        mean, log_variance = self.model.encode(image, denoised)
+        made = self.model.decode(sampled(mean, log_variance, turn), denoised, turn.generator)
+        fake = made.detach()
+        critical = wgan_critic_loss(self.critic(image, denoised), self.critic(fake, denoised))
+        critical = critical + self.penalty * gradient_penalty(
+            lambda one: self.critic(one, denoised), image, fake, turn.uniform()
+        )
+        descend("critic", critical)
+        surprise = divergence(mean, log_variance).mean()
+        loss = self.absolute * (made - image).abs().sum() / len(image) + self.surprise * surprise
+        if self.features is not None:
+            pairs = zip(self.features(made), self.features(image), strict=True)
+            for one, other in pairs:
+                loss = loss + self.perceptual * (one - other).abs().mean()
+        loss = loss + wgan_generator_loss(self.critic(made, denoised))
+        descend("representation", loss)
+        return {
+            "loss": float(loss.detach()),
+            "surprise": float(surprise.detach()),
+            "critic": float(critical.detach()),
+        }
+
+
+@dataclass(frozen=True)
+class LearnFlow:
+    """The likelihood of latents drawn from their posterior; the representation stays as it is."""
+
+    model: ConditionalFlow
+    representation: Representation
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    @property
+    def trained(self) -> Mapping[str, Trained]:
+        return {"flow": Trained(self.model, 1.0, self.betas)}
+
+    def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
+        """Raise the likelihood on one batch."""
+        denoised, _, image = shown(batch, turn.device)
+        with torch.no_grad():
+            latents = sampled(*self.representation.encode(image, denoised), turn)
+        normal, log_determinant = self.model(latents, denoised)
+        loss = negative_log_likelihood(normal, log_determinant) / latents.shape[1]
+        descend("flow", loss)
+        return {"loss": float(loss.detach())}
+
+
+def shown(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What the method made, the noise, and the input, `(b, 1, y, x)` each, in scaled HU."""
+    denoised = torch.from_numpy(SCALING.scaled(batch.noisy[:, :1]))
+    deviation = torch.from_numpy(batch.noisy[:, 1:] / np.float32(SCALING.scale))
+    image = torch.from_numpy(SCALING.scaled(batch.target))
+    return denoised.to(device), deviation.to(device), image.to(device)
+
+
+def sampled(mean: Tensor, log_variance: Tensor, turn: Turn) -> Tensor:
+    """Latents drawn from their posterior, with this process's part of the step's randomness."""
+    chance = torch.randn(turn.batch_size, mean.shape[1], generator=turn.generator)[turn.samples]
+    return mean + (0.5 * log_variance).exp() * chance.to(mean.device)
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Of the posterior from independent normal numbers, nats for each sample `(b,)`."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
+def smooth(images: Tensor, sigma_px: float) -> Tensor:
+    """`(b, 1, y, x)` smoothed by a Gaussian; edges repeat."""
+    reach = int(4 * sigma_px + 0.5)
+    places = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+    kernel = torch.exp(-places.square() / (2 * sigma_px**2))
+    kernel = kernel / kernel.sum()
+    padded = functional.pad(images, (reach, reach, reach, reach), mode="replicate")
+    along_y = functional.conv2d(padded, kernel.reshape(1, 1, -1, 1))
+    along_both: Tensor = functional.conv2d(along_y, kernel.reshape(1, 1, 1, -1))
+    return along_both

@@ -1,0 +1,122 @@
+"""Representations and flows as folders: a card in JSON and `weights.safetensors`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from lowdose.invariances.flow import ConditionalFlow, FlowSizes
+from lowdose.invariances.representation import Representation, RepresentationSizes
+from lowdose.training.carded_weights import CardedError, read_card, read_weights, write_card, write_weights
+
+REPRESENTATION_CARD, FLOW_CARD = "representation.json", "flow.json"
+SHARED = "representation"
+"""The folder of the representation within that of a flow."""
+
+Card = TypeVar("Card", bound=BaseModel)
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class InvarianceError(Exception):
+    """One sentence: which representation or flow, what is wrong with it, what to do."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RepresentationCard(_Strict):
+    """What a representation is, and what it learned from."""
+
+    sizes: dict[str, Any]
+    sigma_px: Annotated[float, Field(gt=0)]
+    """Of the smoothing that leaves structure."""
+    pixel_mm: tuple[float, float]
+    """The smallest and the largest pixels of the scans that it learned from."""
+    dose: float
+    """Fraction of their dose at which it saw them."""
+    scans: tuple[str, ...]
+    methods: tuple[str, ...]
+    """Whose images it was conditioned on."""
+    training: str
+    error: float
+    """Root mean square of the structure it misses of patches held back, in standard deviations of noise."""
+    weights_sha256: str
+
+
+class FlowCard(_Strict):
+    """Whose invariances a flow knows, and how well."""
+
+    sizes: dict[str, Any]
+    method: str
+    method_digest: str | None
+    """The first digits of the network's SHA-256; None for methods without weights."""
+    scans: tuple[str, ...]
+    training: str
+    representation_sha256: str
+    weights_sha256: str
+
+
+def write_representation(network: Representation, folder: Path, **told: Any) -> RepresentationCard:
+    """Write the folder and return its card; `told` are the other fields of `RepresentationCard`."""
+    digest = write_weights(network, folder, REPRESENTATION_CARD)
+    card = RepresentationCard(sizes=asdict(network.sizes), weights_sha256=digest, **told)
+    write_card(card, folder / REPRESENTATION_CARD)
+    return card
+
+
+def load_representation(folder: Path) -> tuple[Representation, RepresentationCard]:
+    """The representation in `folder` and its card; InvarianceError if it is damaged or not one."""
+    card = _card(folder, REPRESENTATION_CARD, RepresentationCard)
+    try:
+        network = Representation(RepresentationSizes(**_tuples(card.sizes)))
+        network.load_state_dict(read_weights(folder, card.weights_sha256, REPRESENTATION_CARD))
+    except (CardedError, TypeError, ValueError, RuntimeError) as error:
+        raise _unusable(folder, error) from None
+    return _at_rest(network), card
+
+
+def write_flow(network: ConditionalFlow, folder: Path, **told: Any) -> FlowCard:
+    """Write the folder and return its card; `told` are the other fields of `FlowCard`."""
+    digest = write_weights(network, folder, FLOW_CARD)
+    card = FlowCard(sizes=asdict(network.sizes), weights_sha256=digest, **told)
+    write_card(card, folder / FLOW_CARD)
+    return card
+
+
+def load_flow(folder: Path) -> tuple[ConditionalFlow, FlowCard]:
+    """The flow in `folder` and its card; InvarianceError if it is damaged or not one."""
+    card = _card(folder, FLOW_CARD, FlowCard)
+    try:
+        network = ConditionalFlow(FlowSizes(**_tuples(card.sizes)))
+        network.load_state_dict(read_weights(folder, card.weights_sha256, FLOW_CARD))
+    except (CardedError, TypeError, ValueError, RuntimeError) as error:
+        raise _unusable(folder, error) from None
+    return _at_rest(network), card
+
+
+def _card(folder: Path, name: str, kind: type[Card]) -> Card:
+    if not (folder / name).is_file():
+        raise InvarianceError(f"{folder}: holds no {name}; `lowdose train invariances` makes such folders")
+    try:
+        return read_card(folder / name, kind)
+    except CardedError as error:
+        raise _unusable(folder, error) from None
+
+
+def _at_rest(network: Network) -> Network:
+    network.eval().requires_grad_(False)
+    return network
+
+
+def _tuples(sizes: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()}
+
+
+def _unusable(folder: Path, error: Exception) -> InvarianceError:
+    first = str(error).splitlines()[0]
+    return InvarianceError(f"{folder}: cannot be used ({first}); train it anew")

@@ -1,0 +1,304 @@
+"""What an input has that its denoised image lacks, as a few numbers: a conditional variational autoencoder.
+
+Eulig et al. 2025: the encoder sees an input and its denoised image and gives latents, the decoder makes an
+input of latents and the denoised image, and a critic that also sees the denoised image tells real inputs
+from made ones. The decoder is that of BigGAN (Brock et al. 2019, ICLR). Unlike there, normalisation is by
+groups of channels where `group_norm` is set: batches then have no say in what an image becomes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from monai.networks.nets.resnet import ResNet
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+LOG_VARIANCE = (-30.0, 10.0)
+"""What the logarithm of a latent's variance is clamped to."""
+_SLOPE = 0.2
+_FIRST = 4
+"""Pixels along the side of what the decoder begins with."""
+
+
+@dataclass(frozen=True)
+class RepresentationSizes:
+    """Of encoder, decoder and critic; the defaults are a small profile that two cores train in an hour."""
+
+    side: int = 64
+    """Pixels along a patch; 4 times a power of 2."""
+    latents: int = 64
+    code: int = 8
+    """Latents that condition each block of the decoder; what is left becomes its first image."""
+    encoder_layers: tuple[int, ...] = (2, 2, 2, 2)
+    encoder_width: int = 16
+    bottleneck: bool = False
+    """Blocks of ResNet-50 and not of ResNet-18."""
+    pooled: bool = False
+    """Whether the encoder averages over places, as ResNets do; then latents hardly know where."""
+    decoder_width: int = 8
+    class_hidden: tuple[int, ...] = ()
+    """Widths of the layers that give a soft choice of a class from the latents."""
+    classes: int = 0
+    """Without them there is no such choice."""
+    embedding: int = 0
+    """Of the class, for each block of the decoder."""
+    attention: bool = False
+    """Self-attention before the last block."""
+    critic_width: int = 12
+    group_norm: bool = True
+    noise: bool = True
+    """Whether the decoder is given white noise at each block, to make texture of."""
+    residual: bool = True
+    """Whether the decoder's image is added to the denoised one."""
+
+    @property
+    def n_blocks(self) -> int:
+        """Of the decoder, each of which doubles the side."""
+        return (self.side // _FIRST).bit_length() - 1
+
+    def __post_init__(self) -> None:
+        if self.side != _FIRST * 2**self.n_blocks or self.n_blocks < 2:
+            raise ValueError(
+                f"patches of {self.side} pixels cannot be made by doubling {_FIRST}; take 64 or 128"
+            )
+        if self.latents <= self.code * self.n_blocks:
+            raise ValueError(
+                f"{self.n_blocks} blocks with {self.code} latents each leave none of {self.latents} to begin "
+                "with"
+            )
+
+
+SMALL = RepresentationSizes()
+PUBLISHED = RepresentationSizes(
+    side=128, latents=256, code=20, encoder_layers=(3, 4, 6, 3), encoder_width=64, bottleneck=True,
+    pooled=True, decoder_width=96, class_hidden=(2000, 2000, 2000), classes=1000, embedding=128,
+    attention=True, critic_width=64, group_norm=False, noise=False, residual=False,
+)  # fmt: skip
+"""As the authors' public configuration, but for the start: their encoder has seen ImageNet, ours nothing."""
+
+
+class Encoder(nn.Module):
+    """Input and denoised image `(b, 1, y, x)` to mean and log variance of latents, `(b, latents)` each."""
+
+    def __init__(self, sizes: RepresentationSizes) -> None:
+        super().__init__()
+        widths = [sizes.encoder_width * 2**stage for stage in range(4)]
+        self.trunk = ResNet(
+            "bottleneck" if sizes.bottleneck else "basic", list(sizes.encoder_layers), widths,
+            spatial_dims=2, n_input_channels=2, conv1_t_size=7, conv1_t_stride=2,
+            no_max_pool=not sizes.pooled, feed_forward=False, bias_downsample=False,
+            norm=("group", {"num_groups": 4}) if sizes.group_norm else "batch",
+        )  # fmt: skip
+        n_features = widths[-1] * (4 if sizes.bottleneck else 1)
+        if not sizes.pooled:
+            self.trunk.avgpool = nn.Identity()  # type: ignore[assignment]
+            n_features *= (sizes.side // 16) ** 2
+        self.head = nn.Linear(n_features, 2 * sizes.latents)
+
+    def forward(self, image: Tensor, denoised: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(torch.cat([image, denoised], dim=1)).flatten(1)
+        mean, log_variance = self.head(features).chunk(2, dim=1)
+        return mean, log_variance.clamp(*LOG_VARIANCE)
+
+
+class Decoder(nn.Module):
+    """Latents `(b, latents)` and denoised image `(b, 1, y, x)` to an input `(b, 1, y, x)`."""
+
+    def __init__(self, sizes: RepresentationSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        n_blocks = sizes.n_blocks
+        widths = [sizes.decoder_width * factor for factor in _widths(n_blocks)]
+        self.n_first = sizes.latents - sizes.code * n_blocks
+        self.first = _normed(nn.Linear(self.n_first, widths[0] * _FIRST**2))
+        self.classes = _classifier(sizes) if sizes.classes else None
+        n_code = sizes.code + sizes.embedding
+        self.blocks = nn.ModuleList(
+            _Block(n_in + 1, n_out, n_code, sizes) for n_in, n_out in pairwise(widths)
+        )
+        self.attention = _Attention(widths[-2]) if sizes.attention else None
+        self.last_norm = ActNorm(widths[-1])
+        self.last = nn.Conv2d(widths[-1] + 1, 1, 3, padding=1)
+        if sizes.residual:
+            for weight in self.last.parameters():
+                nn.init.zeros_(weight)
+
+    def forward(self, latents: Tensor, denoised: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """White noise, where the sizes have it, comes from `generator`; without one there is none."""
+        codes = latents[:, self.n_first :].chunk(self.sizes.n_blocks, dim=1)
+        shared = [] if self.classes is None else [self.classes(latents)]
+        features = self.first(latents[:, : self.n_first])
+        features = features.reshape(len(latents), -1, _FIRST, _FIRST)
+        for number, (block, code) in enumerate(zip(self.blocks, codes, strict=True)):
+            if self.attention is not None and number == len(self.blocks) - 1:
+                features = self.attention(features)
+            shown = torch.cat([features, _shrunk(denoised, features.shape[-1])], dim=1)
+            features = block(shown, torch.cat([code, *shared], dim=1), generator)
+        features = functional.relu(self.last_norm(features))
+        image: Tensor = self.last(torch.cat([features, denoised], dim=1))
+        return image + denoised if self.sizes.residual else image
+
+
+class Critic(nn.Module):
+    """An input, real or made, and its denoised image `(b, 1, y, x)` to a score `(b, 1)`."""
+
+    def __init__(self, sizes: RepresentationSizes) -> None:
+        super().__init__()
+        widths = [sizes.critic_width * factor for factor in (1, 2, 4, 8, 8)][: sizes.n_blocks]
+        steps: list[nn.Module] = [nn.Conv2d(2, widths[0], 4, 2, 1), nn.LeakyReLU(_SLOPE)]
+        for n_in, n_out in pairwise(widths):
+            steps += [nn.Conv2d(n_in, n_out, 4, 2, 1), nn.InstanceNorm2d(n_out, affine=True)]
+            steps.append(nn.LeakyReLU(_SLOPE))
+        left = sizes.side // 2 ** len(widths)
+        steps += [
+            nn.Conv2d(widths[-1], widths[-1], 3, padding=1),
+            nn.LeakyReLU(_SLOPE),
+            nn.Conv2d(widths[-1], 1, 1),
+        ]
+        steps += [nn.Flatten(), nn.Linear(left**2, 1)]
+        self.layers = nn.Sequential(*steps)
+
+    def forward(self, image: Tensor, denoised: Tensor) -> Tensor:
+        score: Tensor = self.layers(torch.cat([image, denoised], dim=1))
+        return score
+
+
+class Representation(nn.Module):
+    """Encoder and decoder, which learn together; the critic is needed for their training alone."""
+
+    def __init__(self, sizes: RepresentationSizes = SMALL) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.encoder, self.decoder = Encoder(sizes), Decoder(sizes)
+
+    def encode(self, image: Tensor, denoised: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latents, `(b, latents)` each."""
+        found: tuple[Tensor, Tensor] = self.encoder(image, denoised)
+        return found
+
+    def decode(self, latents: Tensor, denoised: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """An input `(b, 1, y, x)`; with white noise of `generator`, or without."""
+        image: Tensor = self.decoder(latents, denoised, generator)
+        return image
+
+    def forward(self, image: Tensor, denoised: Tensor) -> Tensor:
+        """The input again, from the mean of its latents and without white noise."""
+        mean, _ = self.encode(image, denoised)
+        return self.decode(mean, denoised)
+
+
+class ActNorm(nn.Module):
+    """A scale and a shift for each channel, which start so that the first batch has unit variance.
+
+    Kingma and Dhariwal 2018, NeurIPS.
+    """
+
+    known: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, width, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(1, width, 1, 1))
+        self.register_buffer("known", torch.tensor(False))
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.training and not self.known:
+            with torch.no_grad():
+                self.scale.copy_(1 / features.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6))
+                self.shift.copy_(-(features * self.scale).mean(dim=(0, 2, 3), keepdim=True))
+                self.known.fill_(True)
+        return features * self.scale + self.shift
+
+
+def _widths(n_blocks: int) -> list[int]:
+    """Channels in units of the width: 16, 16, 8, 4, 2, 1 for five blocks, as BigGAN for 128 pixels."""
+    halved = [2**exponent for exponent in range(n_blocks)][::-1]
+    return [halved[0], *halved]
+
+
+def _classifier(sizes: RepresentationSizes) -> nn.Sequential:
+    steps: list[nn.Module] = []
+    n_in = sizes.latents
+    for width in sizes.class_hidden:
+        steps += [nn.Linear(n_in, width), nn.LeakyReLU(0.01)]
+        n_in = width
+    steps += [nn.Linear(n_in, sizes.classes), nn.Softmax(dim=1)]
+    return nn.Sequential(*steps, nn.Linear(sizes.classes, sizes.embedding, bias=False))
+
+
+def _shrunk(image: Tensor, side: int) -> Tensor:
+    """The nearest pixels of `image`, `side` along y and x."""
+    return image if image.shape[-1] == side else functional.interpolate(image, (side, side), mode="nearest")
+
+
+def _normed(layer: nn.Module) -> nn.Module:
+    return spectral_norm(layer)
+
+
+class _Conditioned(nn.Module):
+    """Normalisation whose scale and shift follow a code."""
+
+    def __init__(self, n_channels: int, n_code: int, *, group_norm: bool) -> None:
+        super().__init__()
+        self.norm: nn.Module = (
+            nn.GroupNorm(1, n_channels, affine=False)
+            if group_norm
+            else nn.BatchNorm2d(n_channels, affine=False)
+        )
+        self.scale, self.shift = (_normed(nn.Linear(n_code, n_channels, bias=False)) for _ in range(2))
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        scale, shift = (layer(code)[:, :, None, None] for layer in (self.scale, self.shift))
+        normed: Tensor = self.norm(features) * (1 + scale) + shift
+        return normed
+
+
+class _Block(nn.Module):
+    """BigGAN's residual block, which doubles the side."""
+
+    def __init__(self, n_in: int, n_out: int, n_code: int, sizes: RepresentationSizes) -> None:
+        super().__init__()
+        self.noise = nn.Parameter(torch.zeros(1, n_out, 1, 1)) if sizes.noise else None
+        self.first_norm = _Conditioned(n_in, n_code, group_norm=sizes.group_norm)
+        self.second_norm = _Conditioned(n_out, n_code, group_norm=sizes.group_norm)
+        self.first = _normed(nn.Conv2d(n_in, n_out, 3, padding=1))
+        self.second = _normed(nn.Conv2d(n_out, n_out, 3, padding=1))
+        self.beside = _normed(nn.Conv2d(n_in, n_out, 1))
+
+    def forward(self, features: Tensor, code: Tensor, generator: torch.Generator | None) -> Tensor:
+        change = functional.relu(self.first_norm(features, code))
+        change = self.first(functional.interpolate(change, scale_factor=2.0, mode="nearest"))
+        if self.noise is not None and generator is not None:
+            n, _, n_y, n_x = change.shape
+            white = torch.randn(n, 1, n_y, n_x, generator=generator)
+            change = change + self.noise * white.to(change.device)
+        change = self.second(functional.relu(self.second_norm(change, code)))
+        beside = functional.interpolate(self.beside(features), scale_factor=2.0, mode="nearest")
+        together: Tensor = change + beside
+        return together
+
+
+class _Attention(nn.Module):
+    """Self-attention as in SAGAN (Zhang et al. 2019, ICML), from nothing at the start."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.asked, self.offered = (_normed(nn.Conv2d(n, n // 8, 1, bias=False)) for _ in range(2))
+        self.value = _normed(nn.Conv2d(n, n // 2, 1, bias=False))
+        self.given = _normed(nn.Conv2d(n // 2, n, 1, bias=False))
+        self.share = nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        n_b, _, n_y, n_x = features.shape
+        asked = self.asked(features).flatten(2)
+        offered, value = (
+            functional.max_pool2d(layer(features), 2).flatten(2) for layer in (self.offered, self.value)
+        )
+        weights = torch.softmax(asked.transpose(1, 2) @ offered, dim=-1)  # (b, places, places / 4)
+        found = (value @ weights.transpose(1, 2)).reshape(n_b, -1, n_y, n_x)
+        together: Tensor = features + self.share * self.given(found)
+        return together

@@ -1,0 +1,118 @@
+"""How much two images differ in structure, measured by what noise alone makes differ.
+
+Two inputs that a denoiser maps to the same output, but for noise, show what it ignores (Eulig et al. 2025).
+So a difference is smoothed until little noise is left, divided by what re-noising the same anatomy changes at
+the place, and its largest value in a window is compared with the largest of such pairs. The measure is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+Images = NDArray[np.float32]
+Window = tuple[slice, slice]
+
+SCALE_MM = 1.2
+"""Standard deviation of the Gaussian that a difference is smoothed with, in mm."""
+_LEVEL_PX = 6.0
+"""Over which the level of the noise is smoothed."""
+_LEVEL = 0.95
+"""Share of re-noised pairs that stay below the limit."""
+_LEAST_HU = 0.5
+"""Standard deviation below which noise does not count: half a HU of a stored image."""
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseNull:
+    """What re-noising one slice changes, once it is smoothed."""
+
+    sigma_px: float
+    deviation: Images
+    """Standard deviation in HU of the difference of two noise realisations, `[y, x]`."""
+    limit: float
+    """How many of these the largest difference in a window reaches in one of twenty pairs."""
+    pairs: tuple[float, ...]
+    """The largest differences of all pairs and windows, as multiples of the limit."""
+
+    def change(self, difference: Images, window: Window | None = None) -> Images:
+        """`[..., y, x]` in HU, whole or of `window`, as multiples of what noise reaches; 1 is the limit."""
+        deviation = self.deviation if window is None else self.deviation[window]
+        smooth = smoothed(difference, self.sigma_px)
+        return np.asarray(np.abs(smooth) / (deviation * np.float32(self.limit)), np.float32)
+
+
+def scale_px(spacing: tuple[float, float]) -> float:
+    """`SCALE_MM` in pixels, but never less than one pixel: below it noise would count as structure."""
+    return max(1.0, SCALE_MM / float(np.sqrt(spacing[0] * spacing[1])))
+
+
+def smoothed(images: NDArray[np.floating], sigma_px: float) -> Images:
+    """`[..., y, x]` smoothed along its last two axes; edges repeat."""
+    sigmas = [0.0] * (images.ndim - 2) + [sigma_px, sigma_px]
+    return np.asarray(gaussian_filter(np.asarray(images, np.float32), sigmas, mode="nearest"))
+
+
+def noise_null(realisations: Images, sigma_px: float, windows: Sequence[Window]) -> NoiseNull:
+    """Of `[r, y, x]`, the same anatomy with independent noise; changes are sought in `windows`.
+
+    The limit is taken over all pairs of realisations and all windows. ValueError for fewer than three
+    realisations or no window.
+    """
+    n = len(realisations)
+    if n < 3 or not windows:
+        raise ValueError(f"{n} realisations and {len(windows)} windows tell too little of noise; give more")
+    smooth = smoothed(realisations, sigma_px)
+    variance = smooth.var(axis=0, ddof=1)
+    deviation = np.sqrt(2 * gaussian_filter(variance, _LEVEL_PX, mode="nearest"))
+    deviation = np.maximum(deviation, np.float32(_LEAST_HU))
+    largest = [
+        float((np.abs(smooth[one][window] - smooth[other][window]) / deviation[window]).max())
+        for one, other in combinations(range(n), 2)
+        for window in windows
+    ]
+    limit = max(float(np.quantile(largest, _LEVEL)), 1e-6)
+    return NoiseNull(sigma_px, deviation, limit, tuple(value / limit for value in largest))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What tells one input from another in a window, and what tells their outputs."""
+
+    structural: float
+    """Largest difference of the inputs, as a multiple of what noise reaches."""
+    response: float
+    """The same of the outputs: up to 1 they are equal but for noise."""
+    place: tuple[int, int]
+    """Row and column in the window where the inputs differ most."""
+
+    @property
+    def consistent(self) -> bool:
+        """Whether a reader could not tell the outputs apart."""
+        return self.response <= 1.0
+
+    @property
+    def ignored(self) -> float:
+        """How far the input changed beyond noise while the output did not: 0 where noise explains it.
+
+        The logarithm of the change of the input over that of the output or 1, whichever is more.
+        """
+        return max(0.0, float(np.log(max(self.structural, 1e-12) / max(self.response, 1.0))))
+
+
+def change_of(
+    difference: Images, response: Images, of_input: NoiseNull, of_output: NoiseNull, window: Window
+) -> Change:
+    """Of one pair of inputs and their outputs, both differences `[y, x]` in HU of `window`."""
+    structural = of_input.change(difference, window)
+    place = np.unravel_index(int(structural.argmax()), structural.shape)
+    return Change(
+        float(structural.max()),
+        float(of_output.change(response, window).max()),
+        (int(place[0]), int(place[1])),
+    )

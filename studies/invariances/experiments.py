@@ -1,0 +1,57 @@
+"""What is explained: five denoisers, and what they learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SEED = 1
+GAIN = 4.0
+"""One over the dose of the low-dose images."""
+
+TRAINING = {
+    "LIDC-IDRI-0314": Path("lidc-idri-0314"),
+    "NSCLC-Radiogenomics-R01-001": Path("nsclc-radiogenomics-r01-001"),
+    "4D-Lung-113": Path("4d-lung-113/dicom"),
+}
+"""Patients that denoisers and representations learn from."""
+VALIDATION = {"COVID-19-NY-SBU-A056642": Path("covid-19-ny-sbu/axial/A056642")}
+
+SHIPPED = "ct-default"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A well-known denoiser: how it starts, from the absolute error, and how it goes on as published."""
+
+    label: str
+    sizes: dict[str, Any]
+    start: int
+    """Steps"""
+    published: int
+    """Steps with the published losses."""
+    rate: float
+    """Of learning, with the published losses."""
+    critic_sizes: dict[str, Any] = field(default_factory=dict)
+
+
+NETWORKS = {
+    "cnn-10": Network("CNN-10", {}, 1000, 2000, 5e-4),
+    "red-cnn": Network("RED-CNN", {"width": 32}, 1000, 2000, 5e-4),
+    "wgan-vgg": Network("WGAN-VGG", {"width": 32}, 1500, 2400, 2e-4, {"width": 16, "n_hidden": 128}),
+    "du-gan": Network("DU-GAN", {"width": 32, "n_layers": 11}, 1000, 800, 2e-4, {"width": 16}),
+}
+
+GENERAL: dict[str, tuple[str, dict[str, float]]] = {
+    "gaussian-fine": ("gaussian", {"sigma_px": 0.8}),
+    "gaussian-coarse": ("gaussian", {"sigma_px": 3.0}),
+    "median-fine": ("median", {"size_px": 3}),
+    "median-coarse": ("median", {"size_px": 9}),
+    "total-variation": ("total-variation", {}),
+    "non-local-means": ("non-local-means", {}),
+    "ct-default": ("ct-default", {}),
+}
+"""Methods that the shared representation learns from, besides doing nothing and forgetting everything."""
+N_SLICES, N_LESIONS = 56, 40
+"""Of each scan, and of each kind in each scan."""
