@@ -100,7 +100,9 @@ class InvertibleLeakyRelu(blocks.InvertibleModule):  # type: ignore[misc]
         (values,) = x_or_z
         slope = 1 / _SLOPE if rev else _SLOPE
         below = values < 0
-        return (torch.where(below, slope * values, values),), below.sum(dim=1) * math.log(slope)
+        return (torch.where(below, slope * values, values),), below.sum(dim=1).to(values.dtype) * math.log(
+            slope
+        )
 
     def output_dims(self, input_dims: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         return input_dims

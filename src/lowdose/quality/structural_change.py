@@ -20,8 +20,9 @@ Window = tuple[slice, slice]
 
 SCALE_MM = 1.2
 """Standard deviation of the Gaussian that a difference is smoothed with, in mm."""
-_LEVEL_PX = 6.0
+_LEVEL_PX = 10.0
 """Over which the level of the noise is smoothed."""
+_FEWEST = 4
 _LEVEL = 0.95
 """Share of re-noised pairs that stay below the limit."""
 _LEAST_HU = 0.5
@@ -40,11 +41,12 @@ class NoiseNull:
     pairs: tuple[float, ...]
     """The largest differences of all pairs and windows, as multiples of the limit."""
 
-    def change(self, difference: Images, window: Window | None = None) -> Images:
-        """`[..., y, x]` in HU, whole or of `window`, as multiples of what noise reaches; 1 is the limit."""
-        deviation = self.deviation if window is None else self.deviation[window]
-        smooth = smoothed(difference, self.sigma_px)
-        return np.asarray(np.abs(smooth) / (deviation * np.float32(self.limit)), np.float32)
+    def change(self, difference: Images, window: Window) -> Images:
+        """`[..., y, x]` in HU of `window`, as multiples of what noise reaches; 1 is the limit.
+
+        Nothing is told of the rim, where smoothing lacks what lies beyond.
+        """
+        return _in_deviations(difference, self.sigma_px, self.deviation[window]) / np.float32(self.limit)
 
 
 def scale_px(spacing: tuple[float, float]) -> float:
@@ -61,23 +63,39 @@ def smoothed(images: NDArray[np.floating], sigma_px: float) -> Images:
 def noise_null(realisations: Images, sigma_px: float, windows: Sequence[Window]) -> NoiseNull:
     """Of `[r, y, x]`, the same anatomy with independent noise; changes are sought in `windows`.
 
-    The limit is taken over all pairs of realisations and all windows. ValueError for fewer than three
-    realisations or no window.
+    The limit is taken over all pairs of realisations and all windows, each pair by the deviation of the
+    others: by its own it would look smaller than it is. ValueError for fewer than four realisations or
+    without a window.
     """
     n = len(realisations)
-    if n < 3 or not windows:
+    if n < _FEWEST or not windows:
         raise ValueError(f"{n} realisations and {len(windows)} windows tell too little of noise; give more")
     smooth = smoothed(realisations, sigma_px)
-    variance = smooth.var(axis=0, ddof=1)
-    deviation = np.sqrt(2 * gaussian_filter(variance, _LEVEL_PX, mode="nearest"))
-    deviation = np.maximum(deviation, np.float32(_LEAST_HU))
-    largest = [
-        float((np.abs(smooth[one][window] - smooth[other][window]) / deviation[window]).max())
-        for one, other in combinations(range(n), 2)
-        for window in windows
-    ]
+    largest = []
+    for pair in combinations(range(n), 2):
+        one, other = realisations[list(pair)]
+        deviation = _deviation(np.delete(smooth, pair, axis=0))
+        largest += [
+            float(_in_deviations(one[window] - other[window], sigma_px, deviation[window]).max())
+            for window in windows
+        ]
     limit = max(float(np.quantile(largest, _LEVEL)), 1e-6)
-    return NoiseNull(sigma_px, deviation, limit, tuple(value / limit for value in largest))
+    return NoiseNull(sigma_px, _deviation(smooth), limit, tuple(value / limit for value in largest))
+
+
+def _in_deviations(difference: Images, sigma_px: float, deviation: Images) -> Images:
+    """`difference` `[..., y, x]` smoothed, over `deviation`, without sign; the rim is 0."""
+    rim = int(np.ceil(2 * sigma_px))
+    inside = (..., slice(rim, -rim), slice(rim, -rim))
+    found = np.zeros(difference.shape, np.float32)
+    found[inside] = np.abs(smoothed(difference, sigma_px))[inside] / deviation[inside[1:]]
+    return found
+
+
+def _deviation(smooth: Images) -> Images:
+    """Standard deviation of the difference of two of `[r, y, x]`, `[y, x]`."""
+    variance = gaussian_filter(smooth.var(axis=0, ddof=1), _LEVEL_PX, mode="nearest")
+    return np.asarray(np.maximum(np.sqrt(2 * variance), _LEAST_HU), np.float32)
 
 
 @dataclass(frozen=True)
