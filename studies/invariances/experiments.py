@@ -16,7 +16,7 @@ TRAINING = {
     "4D-Lung-113": Path("4d-lung-113/dicom"),
 }
 """Patients that denoisers and representations learn from."""
-VALIDATION = {"COVID-19-NY-SBU-A056642": Path("covid-19-ny-sbu/axial/A056642")}
+VALIDATION = {"COVID-19-NY-SBU-A056642": Path("covid-19-ny-sbu/axial/A056642/19010107-111.dcm")}
 
 SHIPPED = "ct-default"
 
@@ -44,14 +44,16 @@ NETWORKS = {
 }
 
 GENERAL: dict[str, tuple[str, dict[str, float]]] = {
-    "gaussian-fine": ("gaussian", {"sigma_px": 0.8}),
-    "gaussian-coarse": ("gaussian", {"sigma_px": 3.0}),
-    "median-fine": ("median", {"size_px": 3}),
-    "median-coarse": ("median", {"size_px": 9}),
+    "gaussian-0.8": ("gaussian", {"sigma_px": 0.8}),
+    "gaussian-1.6": ("gaussian", {"sigma_px": 1.6}),
+    "median-3": ("median", {"size_px": 3}),
+    "median-5": ("median", {"size_px": 5}),
     "total-variation": ("total-variation", {}),
     "non-local-means": ("non-local-means", {}),
     "ct-default": ("ct-default", {}),
 }
-"""Methods that the shared representation learns from, besides doing nothing and forgetting everything."""
-N_SLICES, N_LESIONS = 56, 40
-"""Of each scan, and of each kind in each scan."""
+"""Methods that the shared representation learns from, besides doing nothing."""
+GENERAL_ERASERS_MM = {"eraser-3.5mm": 3.5, "eraser-9mm": 9.0}
+"""Erasers among them, so that things which vanish are known; those that are convicted are others."""
+N_SLICES, N_HELD_BACK, N_LESIONS = 56, 12, 40
+"""Slices of each scan to learn from and of those held back; lesions of each kind in each scan."""

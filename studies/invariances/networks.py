@@ -67,7 +67,13 @@ def plan_of(name: str, work: Path, shorter: int, *, start: bool) -> dict[str, An
         "selection": "last", "seed": SEED,
     }  # fmt: skip
     plan["sources"] = [
-        {"name": source, "path": str(path), "split": split, "licence": "see DATA", "citation": "see DATA"}
+        {
+            "name": source,
+            "path": str(path.parent if path.suffix else path),
+            "split": split,
+            "licence": "see DATA",
+            "citation": "see DATA",
+        }
         for split, sources in (("training", TRAINING), ("validation", VALIDATION))
         for source, path in sources.items()
     ]

@@ -5,7 +5,17 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from experiments import GENERAL, N_LESIONS, N_SLICES, SEED, TRAINING
+from experiments import (
+    GENERAL,
+    GENERAL_ERASERS_MM,
+    N_HELD_BACK,
+    N_LESIONS,
+    N_SLICES,
+    SEED,
+    TRAINING,
+    VALIDATION,
+)
+from planted import eraser
 
 from lowdose.denoising import make_denoiser
 from lowdose.invariances.examples import Examples, MakeMethod, make_examples
@@ -13,24 +23,32 @@ from lowdose.io import only_scan
 
 
 def general_methods() -> dict[str, MakeMethod]:
-    return {
+    made: dict[str, MakeMethod] = {
         name: partial(make_denoiser, method, settings=settings)
         for name, (method, settings) in GENERAL.items()
     }
+    for name, size in GENERAL_ERASERS_MM.items():
+        made[name] = partial(eraser, diameter_mm=size, base="gaussian")
+    return made
 
 
-def examples(data: Path, work: Path, methods: dict[str, MakeMethod], shorter: int = 1) -> list[Examples]:
-    """Of every training patient, with what `methods` make of them; what is there is not made again."""
-    found = []
-    for patient, path in TRAINING.items():
-        print(f"examples of {patient}: {', '.join(methods)}", flush=True)
-        with only_scan(data / path) as scan:
-            found.append(
-                make_examples(
-                    scan, methods, work / "examples" / patient, n_slices=max(4, N_SLICES // shorter),
-                    n_lesions=max(4, N_LESIONS // shorter), seed=SEED,
-                )
-            )  # fmt: skip
+def examples(
+    data: Path, work: Path, methods: dict[str, MakeMethod], shorter: int = 1
+) -> tuple[list[Examples], list[Examples]]:
+    """Of the patients to learn from and of those held back, with what `methods` make of them."""
+    found: tuple[list[Examples], list[Examples]] = ([], [])
+    for kept, (patients, n_slices) in zip(
+        found, ((TRAINING, N_SLICES), (VALIDATION, N_HELD_BACK)), strict=True
+    ):
+        for patient, path in patients.items():
+            print(f"examples of {patient}: {', '.join(methods)}", flush=True)
+            with only_scan(data / path) as scan:
+                kept.append(
+                    make_examples(
+                        scan, methods, work / "examples" / patient, n_slices=max(4, n_slices // shorter),
+                        n_lesions=max(4, N_LESIONS // shorter), seed=SEED,
+                    )
+                )  # fmt: skip
     return found
 
 

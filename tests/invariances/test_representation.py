@@ -11,7 +11,7 @@ from lowdose.invariances.representation import (  # noqa: E402
     RepresentationSizes,
 )
 
-TINY = RepresentationSizes(side=16, latents=12, code=2, encoder_width=8, decoder_width=4, critic_width=4)
+TINY = RepresentationSizes(side=16, first=4, latents=32, encoder_width=8, decoder_width=4, critic_width=4)
 
 
 def n_weights(module: torch.nn.Module) -> int:
@@ -49,9 +49,9 @@ def test_images_come_back_in_their_size_and_begin_as_the_denoised_ones(sizes):
 
 def test_what_is_not_residual_and_normalised_by_batches_also_works_with_classes_and_attention():
     sizes = RepresentationSizes(
-        side=16, latents=12, code=2, encoder_width=8, pooled=True, bottleneck=True, decoder_width=8,
-        class_hidden=(8,), classes=5, embedding=3, attention=True, critic_width=4, group_norm=False,
-        noise=False, residual=False,
+        side=16, first=4, latents=12, spatial=False, code=2, encoder_width=8, bottleneck=True,
+        decoder_width=8, class_hidden=(8,), classes=5, embedding=3, attention=True, critic_width=4,
+        group_norm=False, noise=False, residual=False,
     )  # fmt: skip
     made = Representation(sizes)
     image, denoised = torch.randn(2, 4, 1, 16, 16)
@@ -82,7 +82,7 @@ def test_white_noise_is_that_of_its_generator():
         torch.nn.init.normal_(weight)
     made(torch.randn(8, 1, 16, 16), torch.randn(8, 1, 16, 16))
     made.eval()
-    latents, denoised = torch.randn(1, 12), torch.randn(1, 1, 16, 16)
+    latents, denoised = torch.randn(1, 32), torch.randn(1, 1, 16, 16)
     with torch.no_grad():
         one, same, other = (
             made.decode(latents, denoised, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
@@ -101,7 +101,12 @@ def test_the_first_batch_is_normalised_and_no_other():
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"), [({"side": 60}, "60 pixels"), ({"latents": 32}, "leave none")]
+    ("change", "sentence"),
+    [
+        ({"side": 60}, "60 pixels"),
+        ({"latents": 32}, "multiple of 64"),
+        ({"latents": 24, "spatial": False, "code": 8}, "leave none"),
+    ],
 )
 def test_sizes_that_cannot_be_are_refused(change, sentence):
     with pytest.raises(ValueError, match=sentence):

@@ -39,6 +39,8 @@ from lowdose.training.loop import Method, Progress, Schedule, Validate, Validati
 _FAR = 2**40
 """Steps from those of training, so that no generator is used twice."""
 _VALIDATED = 8
+_SETTLING = 5
+"""The share of the steps over which the divergence grows is one over it."""
 _FIRST = 256
 """Latents that a flow's activations are normalised by."""
 
@@ -50,9 +52,9 @@ class RepresentationPlan:
     """How a representation learns; the defaults are the small profile's."""
 
     sizes: RepresentationSizes = SMALL
-    n_steps: int = 14000
+    n_steps: int = 9000
     batch_size: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     seed: int = 1
     as_published: bool = False
     """With the published losses."""
@@ -104,7 +106,7 @@ def learn_representation(
     method: Method = (
         LearnAsPublished(network, critic, plan.features)
         if plan.as_published
-        else LearnRepresentation(network, critic, likelihood)
+        else LearnRepresentation(network, critic, likelihood, settling=max(1, plan.n_steps // _SETTLING))
     )
     draw = ExamplePatches(training, methods, plan.sizes.side)
     batches = _validation_batches(held_back, methods, plan.sizes.side, plan.schedule)

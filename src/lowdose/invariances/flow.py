@@ -28,10 +28,10 @@ class FlowSizes:
     """Of flow and embedding; the defaults are a small profile's, whose weights take less than 5 MB."""
 
     side: int = 64
-    latents: int = 64
+    latents: int = 128
     condition: int = 48
     """Numbers that the embedding of the denoised image has."""
-    n_blocks: int = 8
+    n_blocks: int = 6
     hidden: int = 128
     n_hidden: int = 1
     """Layers of that width between the first and the last of a coupling's network."""

@@ -32,8 +32,8 @@ CONSTANT_HU = -300.0
 
 _TISSUE_HU = -950.0
 _LEAST_TISSUE = 0.3
-_HUBER = 4.0
-"""Standard deviations beyond which a difference counts linearly."""
+_FREEDOM = 8.0
+"""Of Student's distribution: an edge that is gone counts for more than noise, but not for all."""
 
 Features = Callable[[Tensor], list[Tensor]]
 
@@ -93,9 +93,7 @@ class Likelihood:
         Smoothed noise is correlated: so many pixels as its blur covers count once.
         """
         difference = smooth(made - image, self.sigma_px) / deviation
-        penalty = functional.huber_loss(
-            difference, torch.zeros_like(difference), reduction="none", delta=_HUBER
-        )
+        penalty = (_FREEDOM + 1) / 2 * torch.log1p(difference.square() / _FREEDOM)
         found: Tensor = penalty.flatten(1).sum(dim=1) / (4 * torch.pi * self.sigma_px**2)
         return found
 
@@ -108,6 +106,8 @@ class LearnRepresentation:
     critic: Critic
     likelihood: Likelihood
     critic_share: float = 0.3
+    settling: int = 1
+    """Steps over which the divergence grows to its weight: before, latents learn to be of use."""
     penalty: float = 10.0
     betas: tuple[float, float] = (0.5, 0.99)
 
@@ -134,7 +134,8 @@ class LearnRepresentation:
         surprise = divergence(mean, log_variance).mean()
         pleading = wgan_generator_loss(self.critic(made, denoised))
         weight = self._weight(unlikely, pleading)
-        loss = (unlikely + surprise + weight * pleading) / image[0].numel()
+        counted = min(1.0, (turn.step + 1) / self.settling)
+        loss = (unlikely + counted * surprise + weight * pleading) / image[0].numel()
         descend("representation", loss)
         return {
             "loss": float((unlikely + surprise).detach()),

@@ -20,8 +20,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 LOG_VARIANCE = (-30.0, 10.0)
 """What the logarithm of a latent's variance is clamped to."""
 _SLOPE = 0.2
-_FIRST = 4
-"""Pixels along the side of what the decoder begins with."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +27,19 @@ class RepresentationSizes:
     """Of encoder, decoder and critic; the defaults are a small profile that two cores train in an hour."""
 
     side: int = 64
-    """Pixels along a patch; 4 times a power of 2."""
-    latents: int = 64
-    code: int = 8
-    """Latents that condition each block of the decoder; what is left becomes its first image."""
+    """Pixels along a patch; `first` times a power of 2."""
+    first: int = 8
+    """Pixels along what the decoder begins with."""
+    latents: int = 128
+    spatial: bool = True
+    """Whether latents have places: as many for each pixel that the decoder begins with."""
+    code: int = 0
+    """Latents without a place that condition each block; what is left becomes the first image."""
     encoder_layers: tuple[int, ...] = (2, 2, 2, 2)
-    encoder_width: int = 16
+    encoder_width: int = 12
     bottleneck: bool = False
     """Blocks of ResNet-50 and not of ResNet-18."""
-    pooled: bool = False
-    """Whether the encoder averages over places, as ResNets do; then latents hardly know where."""
-    decoder_width: int = 8
+    decoder_width: int = 16
     class_hidden: tuple[int, ...] = ()
     """Widths of the layers that give a soft choice of a class from the latents."""
     classes: int = 0
@@ -58,12 +58,17 @@ class RepresentationSizes:
     @property
     def n_blocks(self) -> int:
         """Of the decoder, each of which doubles the side."""
-        return (self.side // _FIRST).bit_length() - 1
+        return (self.side // self.first).bit_length() - 1
 
     def __post_init__(self) -> None:
-        if self.side != _FIRST * 2**self.n_blocks or self.n_blocks < 2:
+        if self.side != self.first * 2**self.n_blocks or self.n_blocks < 1:
             raise ValueError(
-                f"patches of {self.side} pixels cannot be made by doubling {_FIRST}; take 64 or 128"
+                f"patches of {self.side} pixels cannot be made by doubling {self.first}; take 64 or 128"
+            )
+        if self.spatial and (self.code or self.latents % self.first**2):
+            raise ValueError(
+                f"{self.latents} latents, {self.code} of them for each block, cannot all have places; give a "
+                f"multiple of {self.first**2} and no code"
             )
         if self.latents <= self.code * self.n_blocks:
             raise ValueError(
@@ -71,12 +76,17 @@ class RepresentationSizes:
                 "with"
             )
 
+    @property
+    def n_cell(self) -> int:
+        """Latents of each place; 0 where they have none."""
+        return self.latents // self.first**2 if self.spatial else 0
+
 
 SMALL = RepresentationSizes()
 PUBLISHED = RepresentationSizes(
-    side=128, latents=256, code=20, encoder_layers=(3, 4, 6, 3), encoder_width=64, bottleneck=True,
-    pooled=True, decoder_width=96, class_hidden=(2000, 2000, 2000), classes=1000, embedding=128,
-    attention=True, critic_width=64, group_norm=False, noise=False, residual=False,
+    side=128, first=4, latents=256, spatial=False, code=20, encoder_layers=(3, 4, 6, 3),
+    encoder_width=64, bottleneck=True, decoder_width=96, class_hidden=(2000, 2000, 2000), classes=1000,
+    embedding=128, attention=True, critic_width=64, group_norm=False, noise=False, residual=False,
 )  # fmt: skip
 """As the authors' public configuration, but for the start: their encoder has seen ImageNet, ours nothing."""
 
@@ -89,19 +99,19 @@ class Encoder(nn.Module):
         widths = [sizes.encoder_width * 2**stage for stage in range(4)]
         self.trunk = ResNet(
             "bottleneck" if sizes.bottleneck else "basic", list(sizes.encoder_layers), widths,
-            spatial_dims=2, n_input_channels=2, conv1_t_size=7, conv1_t_stride=2,
-            no_max_pool=not sizes.pooled, feed_forward=False, bias_downsample=False,
+            spatial_dims=2, n_input_channels=2, conv1_t_size=7, conv1_t_stride=1 if sizes.spatial else 2,
+            no_max_pool=sizes.spatial, feed_forward=False, bias_downsample=False,
             norm=("group", {"num_groups": 4}) if sizes.group_norm else "batch",
         )  # fmt: skip
         n_features = widths[-1] * (4 if sizes.bottleneck else 1)
-        if not sizes.pooled:
-            self.trunk.avgpool = nn.Identity()  # type: ignore[assignment]
-            n_features *= (sizes.side // 16) ** 2
-        self.head = nn.Linear(n_features, 2 * sizes.latents)
+        # Flattened here: the trunk's own way fails where channels lie side by side in memory.
+        head: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Conv2d(n_features, 2 * sizes.latents, 1)]
+        if sizes.spatial:
+            head = [nn.AdaptiveAvgPool2d(sizes.first), nn.Conv2d(n_features, 2 * sizes.n_cell, 1)]
+        self.trunk.avgpool = nn.Sequential(*head, nn.Flatten())  # type: ignore[assignment]
 
     def forward(self, image: Tensor, denoised: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.trunk(torch.cat([image, denoised], dim=1)).flatten(1)
-        mean, log_variance = self.head(features).chunk(2, dim=1)
+        mean, log_variance = self.trunk(torch.cat([image, denoised], dim=1)).chunk(2, dim=1)
         return mean, log_variance.clamp(*LOG_VARIANCE)
 
 
@@ -114,9 +124,13 @@ class Decoder(nn.Module):
         n_blocks = sizes.n_blocks
         widths = [sizes.decoder_width * factor for factor in _widths(n_blocks)]
         self.n_first = sizes.latents - sizes.code * n_blocks
-        self.first = _normed(nn.Linear(self.n_first, widths[0] * _FIRST**2))
+        self.first: nn.Module = (
+            nn.Conv2d(sizes.n_cell, widths[0], 1)
+            if sizes.spatial
+            else _normed(nn.Linear(self.n_first, widths[0] * sizes.first**2))
+        )
         self.classes = _classifier(sizes) if sizes.classes else None
-        n_code = sizes.code + sizes.embedding
+        n_code = (sizes.n_cell or sizes.code) + sizes.embedding
         self.blocks = nn.ModuleList(
             _Block(n_in + 1, n_out, n_code, sizes) for n_in, n_out in pairwise(widths)
         )
@@ -129,10 +143,14 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor, denoised: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """White noise, where the sizes have it, comes from `generator`; without one there is none."""
-        codes = latents[:, self.n_first :].chunk(self.sizes.n_blocks, dim=1)
         shared = [] if self.classes is None else [self.classes(latents)]
-        features = self.first(latents[:, : self.n_first])
-        features = features.reshape(len(latents), -1, _FIRST, _FIRST)
+        side = self.sizes.first
+        if self.sizes.spatial:
+            cells = latents.reshape(len(latents), self.sizes.n_cell, side, side)
+            features, codes = self.first(cells), [cells.mean(dim=(2, 3))] * self.sizes.n_blocks
+        else:
+            features = self.first(latents[:, : self.n_first]).reshape(len(latents), -1, side, side)
+            codes = list(latents[:, self.n_first :].chunk(self.sizes.n_blocks, dim=1))
         for number, (block, code) in enumerate(zip(self.blocks, codes, strict=True)):
             if self.attention is not None and number == len(self.blocks) - 1:
                 features = self.attention(features)

@@ -54,15 +54,32 @@ class LocalMethod:
         ]
         return np.concatenate(pieces)
 
+    def of_stacks(self, added: Images) -> Images:
+        """The same for `added` `[b, z, y, x]` in HU, put on the window of the slice and its neighbours."""
+        pieces = [
+            self._answered(self._with(added[first : first + _AT_ONCE]))
+            for first in range(0, len(added), _AT_ONCE)
+        ]
+        return np.concatenate(pieces)
+
+    def _with(self, added: Images) -> Images:
+        shown = np.repeat(self.surroundings[None], len(added), axis=0)
+        shown[(slice(None), slice(None), *self.inner)] += added
+        return shown
+
     def _of_some(self, inputs: Images) -> Images:
-        middle = len(self.surroundings) // 2
         shown = np.repeat(self.surroundings[None], len(inputs), axis=0)
-        shown[:, middle][(slice(None), *self.inner)] = inputs
+        shown[:, len(self.surroundings) // 2][(slice(None), *self.inner)] = inputs
+        return self._answered(shown)
+
+    def _answered(self, shown: Images) -> Images:
+        """The windows `[b, y, x]` of what becomes of `shown` `[b, z, y, x]`."""
+        middle = len(self.surroundings) // 2
         if isinstance(self.method, SlabDenoiser) and self.method.slabs(self._shape) is not None:
             found = np.stack([self.method.of_slab(one, slice(middle, middle + 1)) for one in shown])
         else:
             found = cast(Denoiser, self.method)(shown)
-        if found.shape[0] != len(inputs) or found.shape[2:] != shown.shape[2:]:
+        if found.shape[0] != len(shown) or found.shape[2:] != shown.shape[2:]:
             raise ResponseError(
                 f"{self.method.describe().name} gives images of {_said(found.shape[2:])} for images of "
                 f"{_said(shown.shape[2:])}; only methods that keep the size can be explained"

@@ -1,0 +1,242 @@
+"""Planted lesions: what is left of them in the output, by size and contrast, as detectability.
+
+A lesion of known size and contrast is put into a low-dose slice through its projections, and the output with
+it is compared with the output without it, the noise being the same. How well the difference could be seen is
+told by a matched filter: its answer over what noise makes it answer, in the input and in the output. A
+denoiser that keeps what is visible keeps that ratio; one that ignores lesions loses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from lowdose.invariances.response import LocalMethod
+from lowdose.physics.dose import DoseSimulator
+from lowdose.physics.lesion_insertion import as_reconstructed, slice_thickness
+from lowdose.physics.lesion_model import LesionModel
+from lowdose.quality.structural_change import smoothed
+from lowdose.quality.structures import LUNG, SOFT, VESSEL, structures
+
+Images = NDArray[np.float32]
+
+VISIBLE = 3.0
+"""Detectability index from which a lesion can be seen in the input."""
+KEPT = 0.5
+"""Share of its detectability below which a lesion counts as ignored."""
+_RIM_MM = 2.0
+_APART_MM = 6.0
+_MARGIN_MM = 0.5
+"""Standard deviation of the blur of a lesion's outline."""
+_SMOOTHING_MM = 1.5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Lesions of one kind: in which tissue, and which contrasts are tried."""
+
+    name: str
+    tissue: str
+    contrasts: tuple[float, ...]
+    """HU"""
+
+
+KINDS = (
+    Kind("nodule in lung", LUNG, (50.0, 100.0, 200.0, 400.0, 800.0)),
+    Kind("bright lesion in soft tissue", SOFT, (15.0, 30.0, 60.0, 120.0, 240.0)),
+    Kind("dark lesion in soft tissue", SOFT, (-15.0, -30.0, -60.0, -120.0, -240.0)),
+)
+DIAMETERS = (2.0, 3.0, 4.0, 6.0, 9.0)
+"""mm"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One lesion at one site."""
+
+    kind: str
+    diameter: float
+    """mm"""
+    contrast: float
+    """HU"""
+    visible: float
+    """Its detectability index in the input, without sign."""
+    left: float
+    """In the output."""
+    contrast_left: float
+    """Share of its contrast that the output shows."""
+    z: int
+    y: int
+    x: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All probes of one kind, size and contrast together."""
+
+    kind: str
+    diameter: float
+    contrast: float
+    n: int
+    visible: float
+    """Means over the probes"""
+    left: float
+    contrast_left: float
+
+    @property
+    def kept(self) -> float:
+        """Share of its detectability that is left."""
+        return self.left / self.visible if self.visible > 0 else float("nan")
+
+    @property
+    def ignored(self) -> bool:
+        """Whether it could be seen in the input and is mostly gone from the output."""
+        return self.visible >= VISIBLE and self.kept < KEPT
+
+
+def sites(
+    anatomy: Images, tissue: str, spacing: tuple[float, float], n: int, generator: np.random.Generator,
+    largest: float = max(DIAMETERS),
+) -> list[tuple[int, int]]:  # fmt: skip
+    """Up to `n` places `(y, x)` of a slice in HU with nothing but `tissue` around, apart from each other."""
+    pixel = float(np.sqrt(spacing[0] * spacing[1]))
+    masks = structures(smoothed(anatomy, _SMOOTHING_MM / pixel))
+    mask = masks[tissue] | (masks[VESSEL] & _small(masks[VESSEL])) if tissue == LUNG else masks[tissue]
+    clear = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] * pixel >= largest / 2 + _RIM_MM
+    found: list[tuple[int, int]] = []
+    places = np.argwhere(clear)
+    for y, x in places[generator.permutation(len(places))].tolist():
+        if all(np.hypot(y - a, x - b) * pixel >= largest + _APART_MM for a, b in found):
+            found.append((y, x))
+        if len(found) == n:
+            break
+    return found
+
+
+def probed(
+    simulator: DoseSimulator,
+    z: int,
+    methods: Sequence[LocalMethod],
+    outputs: Images,
+    places: dict[str, list[tuple[int, int]]],
+    *,
+    diameters: Sequence[float] = DIAMETERS,
+    kinds: Sequence[Kind] = KINDS,
+    n_noises: int = 2,
+    on_step: Callable[[], None] = lambda: None,
+) -> list[Probe]:
+    """Probes at `places` by tissue, in slice `z` of the scan of `simulator`.
+
+    `methods` are the method on the whole slice for several realisations of its noise, `outputs`
+    `[realisation, y, x]` what it makes of them; all tell of the noise, `n_noises` are given lesions.
+    """
+    inputs = np.stack([one.input for one in methods])
+    found = []
+    for diameter in diameters:
+        for tissue in dict.fromkeys(kind.tissue for kind in kinds):
+            of_tissue = [kind for kind in kinds if kind.tissue == tissue]
+            if not places[tissue]:
+                continue
+            lesions = _stack(simulator, z, diameter, places[tissue], len(methods[0].surroundings))
+            middle = lesions[len(lesions) // 2]
+            windows = [_window(place, diameter, simulator, middle.shape) for place in places[tissue]]
+            for kind in of_tissue:
+                for contrast in kind.contrasts:
+                    changes = np.stack(
+                        [
+                            one.of_stacks(np.float32(contrast) * lesions[None])[0] - output
+                            for one, output in zip(methods[:n_noises], outputs, strict=False)
+                        ]
+                    )
+                    on_step()
+                    found += [
+                        _probe(
+                            kind.name, diameter, contrast, middle, changes, inputs, outputs, window, z, place
+                        )
+                        for window, place in zip(windows, places[tissue], strict=True)
+                    ]
+    return found
+
+
+def n_steps(places: dict[str, list[tuple[int, int]]], n_diameters: int = len(DIAMETERS)) -> int:
+    """How often `probed` says that it is a step further."""
+    return n_diameters * sum(len(kind.contrasts) for kind in KINDS if places[kind.tissue])
+
+
+def by_shape(probes: Sequence[Probe]) -> list[Shape]:
+    """Means over the sites of every kind, size and contrast."""
+    groups: dict[tuple[str, float, float], list[Probe]] = {}
+    for probe in probes:
+        groups.setdefault((probe.kind, probe.diameter, probe.contrast), []).append(probe)
+    return [
+        Shape(
+            *key,
+            len(some),
+            float(np.mean([one.visible for one in some])),
+            float(np.mean([one.left for one in some])),
+            float(np.mean([one.contrast_left for one in some])),
+        )
+        for key, some in groups.items()
+    ]
+
+
+def _probe(
+    kind: str, diameter: float, contrast: float, lesion: Images, changes: Images, inputs: Images,
+    outputs: Images, window: tuple[slice, slice], z: int, place: tuple[int, int],
+) -> Probe:  # fmt: skip
+    template = lesion[window].astype(np.float64)
+    power = float((template**2).sum())
+    answers_in, answers_out = (
+        np.tensordot(images[:, window[0], window[1]], template, axes=2) for images in (inputs, outputs)
+    )
+    noise_in, noise_out = (max(float(one.std(ddof=1)), 1e-3 * power) for one in (answers_in, answers_out))
+    left = float(np.tensordot(changes[:, window[0], window[1]], template, axes=2).mean())
+    signal = contrast * power
+    return Probe(
+        kind, diameter, contrast, abs(signal) / noise_in, max(left * np.sign(contrast), 0.0) / noise_out,
+        left / signal, z, *place,
+    )  # fmt: skip
+
+
+def _stack(
+    simulator: DoseSimulator, z: int, diameter: float, places: Sequence[tuple[int, int]], n_slices: int
+) -> Images:
+    """Lesions of 1 HU at all places, `[z, y, x]`, as the scanner shows them in a slice and its neighbours."""
+    scan = simulator.scan
+    dz, dy, dx = scan.spacing
+    radius = diameter / 2
+    stack = np.zeros((n_slices, *scan.shape[1:]), np.float32)
+    for number in range(n_slices):
+        at = z + number - n_slices // 2
+        for y, x in places:
+            model = LesionModel(
+                "lesion", (z * dz, y * dy, x * dx), (max(radius, dz / 2), radius, radius), 1.0, _MARGIN_MM
+            )
+            if abs(at - z) * dz <= model.reach:
+                rows, columns = model.pixels((dy, dx), scan.shape[1:])
+                stack[number, rows, columns] += model.slab(
+                    at * dz, slice_thickness(scan), (dy, dx), rows, columns
+                )
+        if stack[number].any():
+            stack[number] = as_reconstructed(simulator, stack[number])
+    return stack
+
+
+def _window(
+    place: tuple[int, int], diameter: float, simulator: DoseSimulator, shape: tuple[int, ...]
+) -> tuple[slice, slice]:
+    _, dy, dx = simulator.scan.spacing
+    reach = [round((diameter / 2 + _RIM_MM) / step) for step in (dy, dx)]
+    rows, columns = (
+        slice(max(0, at - far), min(n, at + far + 1)) for at, far, n in zip(place, reach, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _small(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts of a mask that are thin, as the vessels at the rim of a lung are."""
+    return np.asarray(distance_transform_edt(mask) <= 1.5)

@@ -1,0 +1,66 @@
+"""The shared representation, and the flow of every method; what was stopped goes on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from experiments import GENERAL, GENERAL_ERASERS_MM, SEED
+
+from lowdose.invariances.examples import Examples
+from lowdose.invariances.experiment import (
+    FlowPlan,
+    RepresentationPlan,
+    learn_flow,
+    learn_representation,
+)
+from lowdose.invariances.learning import IDENTITY
+from lowdose.invariances.models import FLOW_CARD, REPRESENTATION_CARD
+from lowdose.training.checkpoint import CHECKPOINT
+from lowdose.training.loop import Progress
+
+
+def train_representation(
+    examples: tuple[list[Examples], list[Examples]], work: Path, plan: RepresentationPlan
+) -> Path:
+    """Once for all methods."""
+    folder = work / "representation"
+    if not (folder / REPRESENTATION_CARD).exists():
+        learn_representation(
+            *examples, [IDENTITY, *GENERAL, *GENERAL_ERASERS_MM], folder, plan,
+            resume=(folder / CHECKPOINT).exists(), on_progress=say,
+        )  # fmt: skip
+    return folder
+
+
+def train_flow(
+    examples: tuple[list[Examples], list[Examples]], work: Path, method: str, plan: FlowPlan
+) -> Path:
+    """Of one method whose images are among the examples."""
+    folder = work / "flows" / method
+    if not (folder / FLOW_CARD).exists():
+        learn_flow(
+            *examples, method, work / "representation", folder, plan,
+            resume=(folder / CHECKPOINT).exists(), on_progress=say,
+        )  # fmt: skip
+    return folder
+
+
+def say(progress: Progress) -> None:
+    if progress.validation is not None:
+        left = progress.seconds_per_step * (progress.n_steps - progress.step) / 60
+        told = f"loss {progress.loss:.3f}, held back {progress.validation.error:.3f}"
+        print(f"  step {progress.step}/{progress.n_steps}: {told}, {left:.0f} min left", flush=True)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from scans import examples, general_methods
+
+    data, work = (Path(one).resolve() for one in sys.argv[1:3])
+    n_steps = int(sys.argv[3]) if len(sys.argv) > 3 else RepresentationPlan().n_steps
+    assert not math.isnan(n_steps)
+    train_representation(
+        examples(data, work, general_methods()), work, RepresentationPlan(n_steps=n_steps, seed=SEED)
+    )
