@@ -16,6 +16,7 @@ from lowdose.cli.denoise import denoise
 from lowdose.cli.detect import detect
 from lowdose.cli.doctor import doctor
 from lowdose.cli.evaluate import evaluate
+from lowdose.cli.explain import explain
 from lowdose.cli.lesions import lesions
 from lowdose.cli.lesions_evaluate import evaluate_lesions
 from lowdose.cli.manifest import manifest
@@ -59,7 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, denoise, simulate, evaluate, detect, manifest, adapt, doctor):
+for command in (demo, denoise, simulate, evaluate, detect, explain, manifest, adapt, doctor):
     app.command()(command)
 train.command("noise-model")(train_noise_model)
 train.command("detector")(train_detector)

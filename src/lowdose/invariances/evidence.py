@@ -101,6 +101,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
+class SeenSlice:
+    """One of the slices that were looked at, `[y, x]` in HU each."""
+
+    z: int
+    own: Images
+    """As the scan has it"""
+    input: Images
+    """At the lower dose"""
+    output: Images
+
+
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """Everything that was found out about one method on one scan."""
 
@@ -109,11 +121,13 @@ class Explanation:
     dose: float
     places: tuple[SearchedPlace, ...]
     findings: tuple[Finding, ...]
+    """The largest change of each place that stays without an answer, convicting or not; largest first."""
     shapes: tuple[Shape, ...]
     noise: tuple[NoiseKept, ...]
     gates: tuple[Gate, ...]
     verdict: Verdict
-    directions: tuple[DirectionEffect, ...] = ()
+    directions: tuple[DirectionEffect, ...]
+    slices: tuple[SeenSlice, ...]
 
 
 @dataclass(frozen=True)

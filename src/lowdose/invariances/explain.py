@@ -22,6 +22,7 @@ from lowdose.invariances.evidence import (
     Gate,
     NoiseKept,
     SearchedPlace,
+    SeenSlice,
     finding_of,
     verdict_of,
 )
@@ -125,6 +126,7 @@ def explained(
         told("noise", 0.0)
         level = _level(scan, low, method, z, sigma)
         found.noise.append(_noise_kept(level))
+        found.slices.append(SeenSlice(z, level.anatomy, level.inputs[0], level.outputs[0]))
         _search(level, method, thoroughness, learned, scan.spacing[1:], found, told)
         found.probes.extend(_probes(simulator, level, method, thoroughness, told))
     found.findings.sort(key=lambda one: -one.times)
@@ -135,6 +137,7 @@ def explained(
         name, scan.name, thoroughness.dose, tuple(found.places), tuple(found.findings), tuple(shapes),
         _merged(found.noise), (*control_gates, *gates),
         verdict_of(name, found.places, found.findings, shapes, failed), tuple(found.directions),
+        tuple(found.slices),
     )  # fmt: skip
 
 
@@ -148,6 +151,7 @@ class _Found:
     probes: list[Probe] = field(default_factory=list)
     noise: list[list[NoiseKept]] = field(default_factory=list)
     controls: list[tuple[float, float]] = field(default_factory=list)
+    slices: list[SeenSlice] = field(default_factory=list)
 
 
 def _told(on_step: OnStep, slice_: str, number: int, n: int, what: str, share: float) -> None:
@@ -177,7 +181,7 @@ def _search(
             finding_of(place, one, tissue, spacing)
             for some in candidates.values()
             for one in most_ignored(some)[:1]
-            if one.change.structural >= CONVICTED
+            if one.change.structural > 1.0
         )
         if index == 0:
             found.controls.append(_controls(level, window, thoroughness.search))

@@ -1,0 +1,138 @@
+"""`lowdose explain`: what a method ignores."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lowdose.invariances.explain import Thoroughness
+    from lowdose.io import Case
+    from lowdose.provenance import CaseRecord
+
+PAGE, SUMMARY = "report.html", "explanation.json"
+
+
+def explain(
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `lowdose methods`, a model folder, or FILE.onnx with a card beside it."
+        ),
+    ],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, zip, NIfTI or TIFF stack.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder; several series get a folder each in it.")],
+    dose: Annotated[
+        float,
+        typer.Option(help="Fraction of the scan's own dose that the method is shown.", min=0.01, max=0.9),
+    ] = 0.25,
+    slices: Annotated[int, typer.Option(help="How many slices are looked at.", min=1)] = 3,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of the method, for instance noise=25 (HU)."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated noise and the planted lesions.", min=0)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary on standard output.")] = False,
+) -> None:
+    """Find out what a method ignores, anatomy included, on every CT series of INPUT: a report and numbers.
+
+    The scan is taken to a lower dose, and inputs are sought that differ in structure while the method's
+    output stays the same; lesions are planted to see which sizes and contrasts are kept.
+    """
+    from lowdose.cli.cases import check_places, finish
+    from lowdose.cli.denoise import parsed_settings
+    from lowdose.cli.terminal import SOME_FAILED, give_up, print_json, refuse, say
+    from lowdose.denoising import METHOD_SUMMARIES, MethodError, check_method, model_folder
+    from lowdose.invariances.explain import Thoroughness
+    from lowdose.io import InputError, OutputError, open_input
+    from lowdose.io.output import explained, whole_folder
+    from lowdose.models.card import ModelError
+    from lowdose.models.denoiser import model_card
+    from lowdose.provenance import Run
+
+    started = datetime.now(UTC)
+    chosen = parsed_settings(settings or [])
+    check_places(out, [source])
+    try:
+        check_method(method, chosen)
+        if method not in METHOD_SUMMARIES:
+            model_card(model_folder(method))
+    except (MethodError, ModelError) as error:
+        refuse(str(error))
+    thoroughness = Thoroughness(dose=dose, n_slices=slices, seed=seed)
+    records = []
+    try:
+        with open_input(source, own=True) as found, explained(out), whole_folder(out) as folder:
+            for number, case in enumerate(found.cases, start=1):
+                place = folder / f"series-{number:02d}" if len(found.cases) > 1 else folder
+                records.append(_one_case(case, place, method, chosen, thoroughness))
+            if all(record.error for record in records):
+                raise typer.Exit(SOME_FAILED)  # and leave nothing
+            options: dict[str, Any] = {
+                "method": method, "input": source, "out": out, "dose": dose, "slices": slices,
+                "settings": chosen, "seed": seed,
+            }  # fmt: skip
+            left_aside = [{"source": item.source, "reason": item.reason} for item in found.left_aside]
+            run = Run("explain", options, records, started, left_aside)
+            run.write(folder / "run.json")
+    except (InputError, OutputError) as error:
+        give_up(str(error))
+    say(f"look at {out}: {PAGE}; numbers in {SUMMARY}")
+    if as_json:
+        print_json(run.as_json())
+    finish(run)
+
+
+def _one_case(
+    case: Case, place: Path, method: str, settings: dict[str, Any], thoroughness: Thoroughness
+) -> CaseRecord:
+    """Explain, tell and write; a case that cannot be explained is a record with one sentence."""
+    from lowdose.cli.terminal import complain, progress, say
+    from lowdose.denoising import MethodError, make_denoiser
+    from lowdose.invariances.explain import ExplanationError, explained
+    from lowdose.invariances.response import ResponseError
+    from lowdose.io import InputError
+    from lowdose.models.denoiser import DenoisingError
+    from lowdose.physics.scanner import ScannerError
+    from lowdose.provenance import CaseRecord, write_json
+    from lowdose.report import explanation_as_json, invariances_report, write_report
+
+    if case.scan is None:
+        complain(str(case.error))
+        return CaseRecord(case.name, case.source, error=str(case.error))
+    scan = case.scan
+    done = 0
+    try:
+        with progress(f"explaining {method}", _PARTS) as advance:
+
+            def on_step(_what: str, share: float) -> None:
+                nonlocal done
+                while done < round(share * _PARTS):
+                    done += 1
+                    advance()
+
+            found = explained(
+                method, lambda low: make_denoiser(method, low, settings), scan, thoroughness, on_step=on_step
+            )
+    except (
+        InputError, MethodError, DenoisingError, ScannerError, ExplanationError, ResponseError, MemoryError,
+    ) as error:  # fmt: skip
+        sentence = str(error) or f"{case.name}: not enough memory"
+        complain(sentence)
+        return CaseRecord(case.name, case.source, error=sentence)
+    place.mkdir(exist_ok=True)
+    write_report(invariances_report(found, scan.notes), place / PAGE)
+    write_json(place / SUMMARY, explanation_as_json(found))
+    say(f"{case.name}: {found.verdict.sentence}")
+    facts = {"convicted": found.verdict.convicted, "verdict": found.verdict.sentence}
+    return CaseRecord(case.name, case.source, output=str(place.name), notes=scan.notes, facts=facts)
+
+
+_PARTS = 100
