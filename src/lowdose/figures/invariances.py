@@ -17,10 +17,6 @@ from lowdose.figures.findings import MARK
 
 Images = NDArray[np.floating[Any]]
 
-_DARK: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"], "font.size": 8.0, "text.color": "#e8edf2", "figure.facecolor": "#0b0e12",
-    "axes.facecolor": "#000000", "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "lowdose",
-}  # fmt: skip
 _LIGHT: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"], "font.size": 8.5, "text.color": INK, "text.parse_math": False,
     "svg.fonttype": "none", "svg.hashsalt": "lowdose",
@@ -62,17 +58,17 @@ def pair_figure(pair: Pair, title: str, caption: str) -> Figure:
         ("input", pair.input, "another input", pair.changed_input),
         ("its output", pair.output, "the other's output", pair.changed_output),
     )
-    with matplotlib.rc_context(_DARK):
+    with matplotlib.rc_context(_LIGHT):
         page = Drawing(figsize=(5.6, 3.9), layout="constrained")
         grid = page.subplots(2, 3)
         for line, (first_name, first, second_name, second) in zip(grid, rows, strict=True):
             for axes, name, image in zip(line, (first_name, second_name), (first, second), strict=False):
                 axes.imshow(image, cmap="gray", vmin=window[0], vmax=window[1], interpolation="nearest")
-                axes.set_title(name, loc="left", fontsize=8.0, color="#aeb8c2")
+                axes.set_title(name, loc="left", fontsize=8.0, color=MUTED)
             line[2].imshow(
                 second - first, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest"
             )
-            line[2].set_title("difference", loc="left", fontsize=8.0, color="#aeb8c2")
+            line[2].set_title("difference", loc="left", fontsize=8.0, color=MUTED)
             y, x = pair.place
             for axes in line:
                 axes.set_axis_off()

@@ -194,7 +194,7 @@ def verdict_of(
         largest = max(of_kind, key=lambda one: (one.diameter, abs(one.contrast)))
         told.append(
             f"a {kind} of {largest.diameter:g} mm and {largest.contrast:+g} HU that the input shows is "
-            f"{100 * (1 - largest.kept):.0f} % gone"
+            f"{100 * (1 - largest.contrast_left):.0f} % gone"
         )
     if told:
         return Verdict(True, f"{method} ignores anatomy: {'; '.join(told)}.")

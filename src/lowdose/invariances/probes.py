@@ -27,7 +27,7 @@ Images = NDArray[np.float32]
 VISIBLE = 3.0
 """Detectability index from which a lesion can be seen in the input."""
 KEPT = 0.5
-"""Share of its detectability below which a lesion counts as ignored."""
+"""Share of its detectability and of its contrast below which a lesion counts as ignored."""
 _RIM_MM = 2.0
 _APART_MM = 6.0
 _MARGIN_MM = 0.5
@@ -94,8 +94,12 @@ class Shape:
 
     @property
     def ignored(self) -> bool:
-        """Whether it could be seen in the input and is mostly gone from the output."""
-        return self.visible >= VISIBLE and self.kept < KEPT
+        """Whether it could be seen in the input and is mostly gone from the output.
+
+        Contrast and detectability must both be gone: a median filter passes a large nodule on whole, but
+        makes coarse noise of fine, and a gain of noise is no loss of anatomy.
+        """
+        return self.visible >= VISIBLE and self.kept < KEPT and self.contrast_left < KEPT
 
 
 def sites(

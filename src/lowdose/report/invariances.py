@@ -126,8 +126,8 @@ def _pairs(findings: Sequence[Finding]) -> list[Figure]:
         title = f"{number}  {shade} by {abs(one.contrast):.0f} HU over {one.diameter:.0f} mm, unanswered"
         caption = (
             f"{one.tissue[0].upper()}{one.tissue[1:]}, slice {one.z + 1}, column {one.x}, row {one.y}; found "
-            f"by {one.candidate.found_by}. The inputs differ by {one.times:.1f} times what noise explains, the "
-            f"outputs by {one.candidate.change.response:.1f} times."
+            f"by {one.candidate.found_by}. The inputs differ by {one.times:.1f} times what noise explains, "
+            f"the outputs by {one.candidate.change.response:.1f} times."
         )
         pair = Pair(
             one.input, one.candidate.input, one.output, one.candidate.output, one.candidate.change.place
@@ -165,8 +165,9 @@ def _tables(found: Explanation) -> list[Table]:
                 )
                 for one in found.noise
             ),
-            "Standard deviations over noise realisations of the same anatomy: to what is not left, the method "
-            "is invariant. The last column is the correlation of what is left with the noise that was there.",
+            "Standard deviations over noise realisations of the same anatomy: to what is not left, the "
+            "method is invariant. The last column is the correlation of what is left with the noise that was "
+            "there.",
         )
     ]
     altering = [one for one in found.directions if one.alters_anatomy]
@@ -199,8 +200,9 @@ def _tables(found: Explanation) -> list[Table]:
                 )
                 for one in shown
             ),
-            "Dice coefficient of the structure's mask before and after, and the least that re-noising leaves. "
-            "A direction alters anatomy if the mask changes more than by noise and the output by less.",
+            "Dice coefficient of the structure's mask before and after, and the least that re-noising "
+            "leaves. A direction alters anatomy if the mask changes more than by noise and the output by "
+            "less.",
             n_text_columns=2,
         )
     )
@@ -227,7 +229,7 @@ def _how(found: Explanation) -> Facts:
         "Searched by": "direct search" + (" and a learned representation" if learned else " alone"),
         "Change": "largest smoothed difference, in units of what re-noising reaches in 19 of 20 pairs",
         "Speaks against": f"a change of {CONVICTED:g} or more whose output changes by at most 1",
-        "Lesions": f"ignored if visible (index {VISIBLE:g} or more) and less than half the index is left",
+        "Lesions": f"ignored if visible (index {VISIBLE:g} or more) and half of index and contrast gone",
     }
     spread = [one.times for one in found.places if math.isfinite(one.times)]
     note = f"Median over places: {plain(float(np.median(spread)))} times." if spread else ""
