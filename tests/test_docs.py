@@ -56,6 +56,8 @@ INSTEAD = {
     "demo": ["--input", "scan", "--no-open"],
     "adapt": ["--noise-steps", "4", "--steps", "2"],
     "train noise-model": ["--steps", "4"],
+    "train representation": ["--steps", "2", "--slices", "2"],
+    "train invariances": ["--steps", "2", "--slices", "2"],
     "train detector": ["--steps", "2", "--patch", "48"],
     "lesions insert": ["--kind", "soft-tissue-lesion", "--number", "1"],
 }
@@ -164,6 +166,9 @@ def test_a_page_can_be_followed(
         assert lowdose("simulate", tmp_path / "own", tmp_path / "low-dose", "--dose", "0.3").status == 0
     if "lowdose lesions read " in page.read_text(encoding="utf-8"):
         mark(tmp_path / "scan", tmp_path / "mask.nii.gz")
+    if "lowdose train representation " in page.read_text(encoding="utf-8"):
+        for number in (1, 2):
+            body_series(tmp_path / f"chest-{number}", 3, seed=number, side=128)
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
         if block.language == "python":

@@ -11,7 +11,7 @@ from lowdose.invariances.representation import (  # noqa: E402
     RepresentationSizes,
 )
 
-TINY = RepresentationSizes(side=16, first=4, latents=32, encoder_width=8, decoder_width=4, critic_width=4)
+TINY = RepresentationSizes(side=16, first=4, latents=32, encoder_width=12, decoder_width=4, critic_width=4)
 
 
 def n_weights(module: torch.nn.Module) -> int:
@@ -49,7 +49,7 @@ def test_images_come_back_in_their_size_and_begin_as_the_denoised_ones(sizes):
 
 def test_what_is_not_residual_and_normalised_by_batches_also_works_with_classes_and_attention():
     sizes = RepresentationSizes(
-        side=16, first=4, latents=12, spatial=False, code=2, encoder_width=8, bottleneck=True,
+        side=16, first=4, latents=12, spatial=False, code=2, encoder_width=12, bottleneck=True,
         decoder_width=8, class_hidden=(8,), classes=5, embedding=3, attention=True, critic_width=4,
         group_norm=False, noise=False, residual=False,
     )  # fmt: skip
@@ -71,7 +71,7 @@ def test_at_rest_an_image_does_not_depend_on_its_batch_nor_on_how_often_it_is_as
         together = made(image, denoised)
         alone = torch.cat([made(image[k : k + 1], denoised[k : k + 1]) for k in range(4)])
         again = made(image, denoised)
-    assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
     assert torch.equal(together, again)
 
 
@@ -104,6 +104,7 @@ def test_the_first_batch_is_normalised_and_no_other():
     ("change", "sentence"),
     [
         ({"side": 60}, "60 pixels"),
+        ({"encoder_width": 8}, "too narrow"),
         ({"latents": 32}, "multiple of 64"),
         ({"latents": 24, "spatial": False, "code": 8}, "leave none"),
     ],

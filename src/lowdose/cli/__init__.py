@@ -26,6 +26,7 @@ from lowdose.cli.simulate import simulate
 from lowdose.cli.terminal import INTERRUPTED, complain, give_up
 from lowdose.cli.train import train
 from lowdose.cli.train_detector import train_detector
+from lowdose.cli.train_invariances import train_invariances, train_representation
 from lowdose.cli.train_noise_model import train_noise_model
 
 
@@ -64,6 +65,8 @@ for command in (demo, denoise, simulate, evaluate, detect, explain, manifest, ad
     app.command()(command)
 train.command("noise-model")(train_noise_model)
 train.command("detector")(train_detector)
+train.command("representation")(train_representation)
+train.command("invariances")(train_invariances)
 lesions.command("evaluate")(evaluate_lesions)
 for group in (methods, phantom, lesions, train):
     app.add_typer(group)

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from lowdose.invariances.explain import Thoroughness
+    from lowdose.invariances.sampling import Learned
     from lowdose.io import Case
     from lowdose.provenance import CaseRecord
 
@@ -32,6 +33,12 @@ def explain(
         typer.Option(help="Fraction of the scan's own dose that the method is shown.", min=0.01, max=0.9),
     ] = 0.25,
     slices: Annotated[int, typer.Option(help="How many slices are looked at.", min=1)] = 3,
+    invariances: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of `lowdose train invariances`; ct-default has one that is used without asking."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,17 +74,18 @@ def explain(
     except (MethodError, ModelError) as error:
         refuse(str(error))
     thoroughness = Thoroughness(dose=dose, n_slices=slices, seed=seed)
+    learned = _learned(method, invariances)
     records = []
     try:
         with open_input(source, own=True) as found, explained(out), whole_folder(out) as folder:
             for number, case in enumerate(found.cases, start=1):
                 place = folder / f"series-{number:02d}" if len(found.cases) > 1 else folder
-                records.append(_one_case(case, place, method, chosen, thoroughness))
+                records.append(_one_case(case, place, method, chosen, thoroughness, learned))
             if all(record.error for record in records):
                 raise typer.Exit(SOME_FAILED)  # and leave nothing
             options: dict[str, Any] = {
                 "method": method, "input": source, "out": out, "dose": dose, "slices": slices,
-                "settings": chosen, "seed": seed,
+                "settings": chosen, "invariances": invariances, "seed": seed,
             }  # fmt: skip
             left_aside = [{"source": item.source, "reason": item.reason} for item in found.left_aside]
             run = Run("explain", options, records, started, left_aside)
@@ -90,9 +98,36 @@ def explain(
     finish(run)
 
 
+def _learned(method: str, folder: Path | None) -> Learned | None:
+    """What was learned of `method`: in `folder`, or in the package if torch is there to use it."""
+    from lowdose.cli.terminal import refuse, say
+    from lowdose.denoising import METHOD_SUMMARIES, model_folder
+    from lowdose.models.denoiser import model_card
+
+    try:
+        from lowdose.invariances.models import InvarianceError, learned_of, load_learned
+    except ModuleNotFoundError as error:
+        if folder is not None:
+            refuse(f"--invariances needs {error.name}; install it with: pip install 'lowdose[train]'")
+        say("searching directly alone; with lowdose[train] what was learned of ct-default is used, too")
+        return None
+    place = folder or learned_of(method)
+    if place is None:
+        return None
+    try:
+        learned, card, _ = load_learned(place)
+    except InvarianceError as error:
+        refuse(str(error))
+    digest = None if method in METHOD_SUMMARIES else model_card(model_folder(method)).digest
+    if (card.method, card.method_digest) != (Path(method).name, digest):
+        refuse(f"{place}: was learned of {card.method}, not of {method}; train it for this method")
+    return learned
+
+
 def _one_case(
-    case: Case, place: Path, method: str, settings: dict[str, Any], thoroughness: Thoroughness
-) -> CaseRecord:
+    case: Case, place: Path, method: str, settings: dict[str, Any], thoroughness: Thoroughness,
+    learned: Learned | None,
+) -> CaseRecord:  # fmt: skip
     """Explain, tell and write; a case that cannot be explained is a record with one sentence."""
     from lowdose.cli.terminal import complain, progress, say
     from lowdose.denoising import MethodError, make_denoiser
@@ -119,8 +154,9 @@ def _one_case(
                     advance()
 
             found = explained(
-                method, lambda low: make_denoiser(method, low, settings), scan, thoroughness, on_step=on_step
-            )
+                Path(method).name, lambda low: make_denoiser(method, low, settings), scan, thoroughness,
+                learned, on_step=on_step,
+            )  # fmt: skip
     except (
         InputError, MethodError, DenoisingError, ScannerError, ExplanationError, ResponseError, MemoryError,
     ) as error:  # fmt: skip

@@ -113,7 +113,7 @@ def make_examples(
     n_lesions: int,
     seed: int,
     dose: float = DOSE,
-    on_slice: Callable[[str], None] = lambda _what: None,
+    on_slice: Callable[[], None] = lambda: None,
 ) -> Examples:
     """Examples of `scan` in `folder`; what is there is not made again, but methods may be added.
 
@@ -136,7 +136,7 @@ def make_examples(
             for number in range(N_REALISATIONS)
         ]
         makers: Mapping[str, MakeMethod] = {INPUT: lambda _scan: Identity(), **methods}
-        _write(low, {name: makers[name] for name in wanted}, chosen, folder, lambda: on_slice(scan.name))
+        _write(low, {name: makers[name] for name in wanted}, chosen, folder, on_slice)
         told = {
             "wanted": facts,
             "spacing": list(scan.spacing[1:]),

@@ -125,7 +125,7 @@ def learn_representation(
         outcome.network, folder, sigma_px=sigma_px, pixel_mm=(min(spacing), max(spacing)), dose=dose,
         scans=tuple(example.name for example in training), methods=tuple(methods),
         training=f"{plan.n_steps} steps of {plan.batch_size} patches of {plan.sizes.side} pixels",
-        error=math.nan if found is None else found.error,
+        error=None if found is None else found.error,
     )  # fmt: skip
 
 

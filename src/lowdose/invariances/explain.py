@@ -98,14 +98,14 @@ def explained(
     scan: Scan,
     thoroughness: Thoroughness = Thoroughness(),
     learned: Learned | None = None,
-    gates: Sequence[Gate] = (),
     *,
     on_step: OnStep = lambda _what, _share: None,
 ) -> Explanation:
     """What the method `name`, made ready for a scan by `make`, ignores of `scan` at a lower dose.
 
-    `gates` are those of `learned`. ExplanationError for a scan that shows no body, or slices smaller than a
-    window; ResponseError if the method changes the size.
+    With `learned`, inputs are also sampled from what was learned of the method; they count where its gates
+    pass. ExplanationError for a scan that shows no body, or slices smaller than a window; ResponseError if
+    the method changes the size.
     """
     if min(scan.shape[1:]) < SIDE:
         raise ExplanationError(
@@ -133,6 +133,9 @@ def explained(
     shapes = by_shape(found.probes)
     control_gates = _control_gates(found.controls)
     failed = [gate for gate in control_gates if not gate.passed]
+    gates = _learned_gates(learned, found) if learned is not None else ()
+    if any(not gate.passed for gate in gates):
+        found.forget(DIRECT)
     return Explanation(
         name, scan.name, thoroughness.dose, tuple(found.places), tuple(found.findings), tuple(shapes),
         _merged(found.noise), (*control_gates, *gates),
@@ -152,6 +155,22 @@ class _Found:
     noise: list[list[NoiseKept]] = field(default_factory=list)
     controls: list[tuple[float, float]] = field(default_factory=list)
     slices: list[SeenSlice] = field(default_factory=list)
+    sampled: list[tuple[Place, list[Candidate]]] = field(default_factory=list)
+
+    def forget(self, but: str) -> None:
+        """Leave out whatever was not found `but` in one way."""
+        self.findings[:] = [one for one in self.findings if one.candidate.found_by == but]
+        self.directions[:] = [one for one in self.directions if one.found_by == but]
+        self.places[:] = [replace(one, found={but: one.found[but]}) for one in self.places]
+
+
+def _learned_gates(learned: Learned, found: _Found) -> tuple[Gate, ...]:
+    from lowdose.invariances.gates import (
+        learned_gates,
+    )  # torch takes seconds, and the direct search none of it
+
+    places = [place for place, _ in found.sampled]
+    return learned_gates(learned, places, [one for _, some in found.sampled for one in some])
 
 
 def _told(on_step: OnStep, slice_: str, number: int, n: int, what: str, share: float) -> None:
@@ -173,6 +192,7 @@ def _search(
             from lowdose.invariances import sampling  # torch takes seconds, and the direct search none of it
 
             candidates[sampling.SAMPLED] = sampling.sampled(place, learned, seed=level.z)
+            found.sampled.append((place, candidates[sampling.SAMPLED]))
             for one in sampling.directions(place, learned, seed=level.z):
                 moves += [(one.share, candidate) for candidate in one.towards]
         found.directions.extend(_effect(place, level, share, candidate) for share, candidate in moves)
@@ -193,11 +213,11 @@ def _slices(scan: Scan, n: int, sigma: float) -> list[int]:
     bodies = []
     for z in looked_at.tolist():
         masks = structures(smoothed(scan.read(z).without_padding(), sigma))
-        if sum(int(np.count_nonzero(mask)) for mask in masks.values()) > 4 * SIDE**2:
+        if sum(int(np.count_nonzero(mask)) for mask in masks.values()) > SIDE**2 // 2:
             bodies.append(z)
     if not bodies:
         raise ExplanationError(
-            f"{scan.name}: shows no body of {2 * SIDE} pixels along a side; give a scan of a patient"
+            f"{scan.name}: shows no body of {SIDE} pixels along a side; give a scan of a patient"
         )
     middles = ((np.arange(n) + 0.5) * len(bodies) / n).astype(int)
     return sorted({bodies[at] for at in middles})

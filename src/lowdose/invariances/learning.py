@@ -238,9 +238,9 @@ def sampled(mean: Tensor, log_variance: Tensor, turn: Turn) -> Tensor:
     return mean + (0.5 * log_variance).exp() * chance.to(mean.device)
 
 
-def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Of the posterior from independent normal numbers, nats for each sample `(b,)`."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+def divergence(mean: Tensor, log_variance: Tensor, *, dim: int = 1) -> Tensor:
+    """Of the posterior from independent normal numbers, in nats, summed along `dim`."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=dim)
 
 
 def smooth(images: Tensor, sigma_px: float) -> Tensor:

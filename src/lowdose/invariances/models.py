@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,11 +12,23 @@ from torch import nn
 
 from lowdose.invariances.flow import ConditionalFlow, FlowSizes
 from lowdose.invariances.representation import Representation, RepresentationSizes
-from lowdose.training.carded_weights import CardedError, read_card, read_weights, write_card, write_weights
+from lowdose.invariances.sampling import Learned
+from lowdose.models.card import BUNDLED, bundled_models
+from lowdose.training.carded_weights import (
+    WEIGHTS,
+    CardedError,
+    read_card,
+    read_weights,
+    write_card,
+    write_weights,
+)
 
 REPRESENTATION_CARD, FLOW_CARD = "representation.json", "flow.json"
 SHARED = "representation"
 """The folder of the representation within that of a flow."""
+BUNDLED_FLOW = "invariances"
+"""The folder of a flow within that of a model of the package."""
+BUNDLED_REPRESENTATION = BUNDLED / SHARED
 
 Card = TypeVar("Card", bound=BaseModel)
 Network = TypeVar("Network", bound=nn.Module)
@@ -43,7 +56,7 @@ class RepresentationCard(_Strict):
     methods: tuple[str, ...]
     """Whose images it was conditioned on."""
     training: str
-    error: float
+    error: float | None
     """Root mean square of the structure it misses of patches held back, in standard deviations of noise."""
     weights_sha256: str
 
@@ -97,6 +110,38 @@ def load_flow(folder: Path) -> tuple[ConditionalFlow, FlowCard]:
     except (CardedError, TypeError, ValueError, RuntimeError) as error:
         raise _unusable(folder, error) from None
     return _at_rest(network), card
+
+
+def load_learned(folder: Path) -> tuple[Learned, FlowCard, RepresentationCard]:
+    """What was learned of one method: the flow in `folder`, and the representation in it or in the package.
+
+    InvarianceError if either is damaged, or the two do not belong together.
+    """
+    flow, card = load_flow(folder)
+    shared = folder / SHARED if (folder / SHARED).is_dir() else BUNDLED_REPRESENTATION
+    representation, told = load_representation(shared)
+    if told.weights_sha256 != card.representation_sha256:
+        raise InvarianceError(
+            f"{folder}: was learned with another representation than the one in {shared}; train it anew"
+        )
+    return Learned(representation, flow), card, told
+
+
+def copied(representation: Path, place: Path) -> Path:
+    """`place`, with the files of `representation` in it; InvarianceError if they cannot be used."""
+    load_representation(representation)
+    place.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, REPRESENTATION_CARD):
+        shutil.copyfile(representation / name, place / name)
+    return place
+
+
+def learned_of(method: str) -> Path | None:
+    """The flow that comes with a model of the package; None for all other methods."""
+    place = bundled_models().get(method)
+    return (
+        place / BUNDLED_FLOW if place is not None and (place / BUNDLED_FLOW / FLOW_CARD).is_file() else None
+    )
 
 
 def _card(folder: Path, name: str, kind: type[Card]) -> Card:

@@ -20,6 +20,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 LOG_VARIANCE = (-30.0, 10.0)
 """What the logarithm of a latent's variance is clamped to."""
 _SLOPE = 0.2
+_NARROWEST = 12
+"""Channels of the encoder: with 8, oneDNN's 1 x 1 convolutions of stride 2 write beyond their memory."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class RepresentationSizes:
             raise ValueError(
                 f"patches of {self.side} pixels cannot be made by doubling {self.first}; take 64 or 128"
             )
+        if self.encoder_width < _NARROWEST:
+            raise ValueError(f"an encoder {self.encoder_width} wide is too narrow; give {_NARROWEST} or more")
         if self.spatial and (self.code or self.latents % self.first**2):
             raise ValueError(
                 f"{self.latents} latents, {self.code} of them for each block, cannot all have places; give a "

@@ -1,0 +1,190 @@
+"""`lowdose train representation` and `lowdose train invariances`: what `lowdose explain` learns before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lowdose.cli.train import MaxMinutes, Resume, Seed, need_training, say_progress, seconds_of
+
+if TYPE_CHECKING:
+    from lowdose.invariances.examples import Examples, MakeMethod
+
+Scans = Annotated[
+    list[Path],
+    typer.Argument(metavar="SCANS...", help="Scans of patients, one CT series each; the last is held back."),
+]
+Slices = Annotated[int, typer.Option(help="Of each scan, evenly spaced.", min=2)]
+
+GENERAL = ("gaussian", "median", "total-variation", "non-local-means")
+"""Methods that a representation learns from unless others are named."""
+
+
+def train_representation(
+    scans: Scans,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the representation, and of the examples it learns from.")
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="A method whose images it is conditioned on; repeat. Without it, filters."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Batches to learn from.", min=1)] = 9000,
+    slices: Slices = 50,
+    seed: Seed = 1,
+    resume: Resume = False,
+    max_minutes: MaxMinutes = None,
+) -> None:
+    """Learn what low-dose inputs have that denoised images lack, once for all methods.
+
+    It serves `lowdose train invariances` for any method; one for chests comes with lowdose.
+    """
+    from lowdose.cli.terminal import give_up, refuse, say
+
+    need_learning()
+    from lowdose.invariances.experiment import RepresentationPlan, learn_representation
+    from lowdose.invariances.learning import IDENTITY
+    from lowdose.invariances.models import InvarianceError
+    from lowdose.provenance import Run
+    from lowdose.training.checkpoint import CheckpointError
+    from lowdose.training.loop import TrainingError
+
+    started = datetime.now(UTC)
+    methods = tuple(method or GENERAL)
+    training, held_back = _examples(scans, out, makers(methods), slices, seed)
+    watched = partial(say_progress, measure="noise levels of structure missed")
+    try:
+        card = learn_representation(
+            training, held_back, (IDENTITY, *methods), out, RepresentationPlan(n_steps=steps, seed=seed),
+            resume=resume, max_seconds=seconds_of(max_minutes), on_progress=watched,
+        )  # fmt: skip
+    except InvarianceError as error:
+        refuse(str(error))
+    except (TrainingError, CheckpointError, OSError) as error:
+        give_up(str(error))
+    if card is None:
+        say("time is up; go on with the same command and --resume")
+        return
+    options = {"scans": scans, "out": out, "methods": methods, "steps": steps, "slices": slices, "seed": seed}
+    Run("train representation", options, [], started).write(out / "run.json")
+    say(
+        f"representation in {out}; use it with: "
+        f"lowdose train invariances METHOD SCANS... --representation {out}"
+    )
+
+
+def train_invariances(
+    method: Annotated[
+        str, typer.Argument(help="A name from `lowdose methods`, a model folder, or FILE.onnx.")
+    ],
+    scans: Scans,
+    out: Annotated[
+        Path, typer.Option(help="Folder of what is learned, and of the examples it is learned from.")
+    ],
+    representation: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `lowdose train representation`; without it, the one of the package."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Batches to learn from.", min=1)] = 6000,
+    slices: Slices = 50,
+    seed: Seed = 1,
+    resume: Resume = False,
+    max_minutes: MaxMinutes = None,
+) -> None:
+    """Learn which inputs a method maps to the same output; for `lowdose explain --invariances`."""
+    from lowdose.cli.terminal import give_up, refuse, say
+
+    need_learning()
+    from lowdose.denoising import METHOD_SUMMARIES, MethodError, model_folder
+    from lowdose.invariances.experiment import FlowPlan, learn_flow
+    from lowdose.invariances.models import BUNDLED_REPRESENTATION, SHARED, InvarianceError, copied
+    from lowdose.models.card import ModelError
+    from lowdose.models.denoiser import model_card
+    from lowdose.provenance import Run
+    from lowdose.training.checkpoint import CheckpointError
+    from lowdose.training.loop import TrainingError
+
+    started = datetime.now(UTC)
+    try:
+        digest = None if method in METHOD_SUMMARIES else model_card(model_folder(method)).digest
+        shared = copied(representation or BUNDLED_REPRESENTATION, out / SHARED)
+    except (MethodError, ModelError, InvarianceError) as error:
+        refuse(str(error))
+    name = Path(method).name
+    training, held_back = _examples(scans, out, {name: makers([method])[method]}, slices, seed)
+    watched = partial(say_progress, measure="nats a latent")
+    try:
+        card = learn_flow(
+            training, held_back, name, shared, out, FlowPlan(n_steps=steps, seed=seed), digest=digest,
+            resume=resume, max_seconds=seconds_of(max_minutes), on_progress=watched,
+        )  # fmt: skip
+    except InvarianceError as error:
+        refuse(str(error))
+    except (TrainingError, CheckpointError, OSError) as error:
+        give_up(str(error))
+    if card is None:
+        say("time is up; go on with the same command and --resume")
+        return
+    options = {"method": method, "scans": scans, "out": out, "representation": representation, "steps": steps,
+               "slices": slices, "seed": seed}  # fmt: skip
+    Run("train invariances", options, [], started).write(out / "run.json")
+    say(f"learned in {out}; use it with: lowdose explain {method} INPUT --invariances {out} --out FOLDER")
+
+
+def makers(methods: Sequence[str]) -> Mapping[str, MakeMethod]:
+    """How each of `methods` is made ready for a scan; ends with the status of wrong use for unknown ones."""
+    from lowdose.cli.terminal import refuse
+    from lowdose.denoising import MethodError, check_method, make_denoiser
+
+    for method in methods:
+        try:
+            check_method(method, {})
+        except MethodError as error:
+            refuse(str(error))
+    return {method: partial(make_denoiser, method) for method in methods}
+
+
+def need_learning() -> None:
+    """End with one sentence if what learning takes is not installed."""
+    from lowdose.cli.terminal import refuse
+
+    need_training()
+    try:
+        import lowdose.invariances.experiment  # noqa: F401
+    except ModuleNotFoundError as error:
+        refuse(f"learning invariances needs {error.name}; install it with: pip install 'lowdose[train]'")
+
+
+def _examples(
+    scans: Sequence[Path], out: Path, methods: Mapping[str, MakeMethod], slices: int, seed: int
+) -> tuple[list[Examples], list[Examples]]:
+    """Of every scan; the last is held back if there are several."""
+    from lowdose.cli.terminal import give_up, progress, refuse
+    from lowdose.denoising import MethodError
+    from lowdose.invariances.examples import make_examples
+    from lowdose.io import InputError, only_scan
+    from lowdose.physics.scanner import ScannerError
+
+    if len(scans) < 2:
+        refuse("learning takes two scans or more: one is held back to see what was learned")
+    found = []
+    for number, path in enumerate(scans):
+        try:
+            with (
+                only_scan(path) as scan,
+                progress(f"examples of {scan.name}", min(slices, len(scan))) as advance,
+            ):
+                found.append(
+                    make_examples(
+                        scan, methods, out / "examples" / f"{number:02d}", n_slices=slices, n_lesions=slices,
+                        seed=seed, on_slice=advance,
+                    )
+                )  # fmt: skip
+        except (InputError, ScannerError, MethodError) as error:
+            give_up(str(error))
+    return found[:-1], found[-1:]

@@ -1,0 +1,79 @@
+"""Whether what was learned of a method may be believed on a scan: conditions, each with what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.stats import kstest
+
+from lowdose.invariances.candidates import Candidate, Place
+from lowdose.invariances.evidence import Gate
+from lowdose.invariances.learning import SCALING, divergence
+from lowdose.invariances.sampling import Learned
+from lowdose.quality.structural_change import smoothed
+
+MOST_MISSED = 1.5
+"""Structure that a representation may miss, in standard deviations of noise; noise alone is 1."""
+ROUND_TRIP = 1e-4
+FARTHEST = 0.1
+"""Kolmogorov and Smirnov's distance of the flow's numbers from normal ones."""
+FEWEST_CONSISTENT = 0.5
+"""Share of the sampled inputs whose outputs are the same but for noise."""
+ACTIVE_NATS = 0.01
+"""Divergence of a latent from which it tells something."""
+
+
+def learned_gates(
+    learned: Learned, places: Sequence[Place], sampled: Sequence[Candidate]
+) -> tuple[Gate, ...]:
+    """The conditions for `learned` at `places`, of which `sampled` are all candidates."""
+    denoised = torch.from_numpy(SCALING.scaled(np.stack([place.output for place in places])[:, None]))
+    image = torch.from_numpy(SCALING.scaled(np.stack([place.input for place in places])[:, None]))
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        mean, log_variance = learned.representation.encode(image, denoised)
+        latents = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=chance)
+        normal, _ = learned.flow(latents, denoised)
+        back = learned.flow.inverse(normal, denoised)
+        again = learned.representation.decode(mean, denoised)[:, 0].numpy()
+        by_latent = divergence(mean[..., None], log_variance[..., None], dim=2).mean(dim=0)
+    missed = _missed(places, SCALING.unscaled(again))
+    trip = float((back - latents).abs().max())
+    distance = float(kstest(normal.numpy().ravel(), "norm").statistic)
+    consistent = float(np.mean([one.change.consistent for one in sampled])) if sampled else 0.0
+    active = int((by_latent > ACTIVE_NATS).sum())
+    return (
+        Gate(
+            "representation: structure missed", f"{missed:.2f} × noise", f"at most {MOST_MISSED:g}",
+            missed <= MOST_MISSED,
+            "What the autoencoder cannot reproduce it cannot vary; far from its training it fails here.",
+        ),
+        Gate(
+            "flow: there and back", f"{trip:.0e}", f"below {ROUND_TRIP:.0e}", trip < ROUND_TRIP,
+            "The flow must be invertible in the numbers of this machine.",
+        ),
+        Gate(
+            "flow: normal numbers", f"{distance:.3f}", f"at most {FARTHEST:g}", distance <= FARTHEST,
+            "Real inputs must become normal numbers, or sampled numbers will not become real inputs.",
+        ),
+        Gate(
+            "samples: consistent", f"{100 * consistent:.0f} %", f"at least {100 * FEWEST_CONSISTENT:.0f} %",
+            consistent >= FEWEST_CONSISTENT,
+            "Sampled inputs must have the same output but for noise.",
+        ),
+        Gate(
+            "latents in use", f"{active} of {mean.shape[1]}", "any number", True,
+            "None in use means that, as far as was learned, the output lacks nothing but noise.",
+        ),
+    )  # fmt: skip
+
+
+def _missed(places: Sequence[Place], again: np.ndarray) -> float:
+    """Root mean square of the smoothed difference, in standard deviations of one realisation's noise."""
+    squares = []
+    for place, one in zip(places, again, strict=True):
+        deviation = place.of_input.deviation[place.window] / np.sqrt(2)
+        squares.append(np.square(smoothed(one - place.input, place.of_input.sigma_px) / deviation).mean())
+    return float(np.sqrt(np.mean(squares)))

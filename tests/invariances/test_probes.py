@@ -1,0 +1,106 @@
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from lowdose.invariances.probes import KINDS, Kind, by_shape, n_steps, probed, sites
+from lowdose.invariances.response import local_method
+from lowdose.physics.dose import dose_simulator
+from lowdose.quality.structures import LUNG, SOFT, structures
+from tests.invariances.chests import chest
+from tests.invariances.places import Slicewise
+
+WHOLE = (slice(0, 224), slice(0, 224))
+ONE_KIND = (Kind("bright", SOFT, (100.0, 200.0)),)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return chest()
+
+
+def probes_of(function, scan, places, diameters=(9.0,)):
+    method = Slicewise("method", function)
+    simulator = dose_simulator(scan, seed=1)
+    local = [local_method(method, chest(seed=seed), 3, WHOLE, margin=0) for seed in range(4)]
+    outputs = np.stack([one(one.input[None])[0] for one in local])
+    return probed(simulator, 3, local, outputs, places, diameters=diameters, kinds=ONE_KIND)
+
+
+def test_sites_lie_in_their_tissue_and_apart(scan):
+    anatomy = scan.read(3).hu
+    for tissue in (LUNG, SOFT):
+        found = sites(anatomy, tissue, scan.spacing[1:], 3, np.random.default_rng(0))
+        assert 1 <= len(found) <= 3
+        masks = structures(gaussian_filter(anatomy, 1.0))
+        assert all(masks[tissue][place] for place in found)
+        for place in found:
+            assert all(np.hypot(*np.subtract(place, o)) * 1.5 >= 15 for o in found if o != place)
+
+
+def test_where_there_is_no_room_there_are_no_sites(scan):
+    assert sites(scan.read(3).hu, LUNG, scan.spacing[1:], 3, np.random.default_rng(0), largest=200.0) == []
+
+
+def test_a_method_that_halves_the_contrast_of_everything_keeps_detectability(scan):
+    found = probes_of(lambda hu: 0.5 * hu, scan, {SOFT: [(112, 112), (150, 112)]})
+    assert len(found) == 4
+    for probe in found:
+        assert probe.contrast_left == pytest.approx(0.5, abs=1e-4)
+        assert probe.left == pytest.approx(probe.visible, rel=1e-3)
+
+
+def test_twice_the_contrast_is_twice_as_visible(scan):
+    shapes = by_shape(probes_of(lambda hu: hu, scan, {SOFT: [(112, 112)]}))
+    assert shapes[1].visible == pytest.approx(2 * shapes[0].visible)
+    assert [shape.n for shape in shapes] == [1, 1]
+
+
+def test_a_method_that_forgets_the_middle_loses_what_is_there_and_nothing_else(scan):
+    def forgets(hu):
+        out = hu.copy()
+        out[100:124, 100:124] = 45.0
+        return out
+
+    found = probes_of(forgets, scan, {SOFT: [(112, 112), (152, 112)]})
+    inside = [one for one in found if one.y == 112]
+    outside = [one for one in found if one.y == 152]
+    assert all(one.contrast_left == pytest.approx(0.0, abs=1e-3) for one in inside)
+    assert all(one.contrast_left == pytest.approx(1.0, abs=0.05) for one in outside)
+
+
+def test_neighbours_of_a_method_that_looks_along_z_show_the_lesion_too(scan):
+    class Mean:
+        context = 1
+
+        def __call__(self, hu):
+            return hu.mean(axis=1, keepdims=True)
+
+        def describe(self):
+            return Slicewise("mean", None).describe()
+
+    simulator = dose_simulator(scan, seed=1)
+    local = [local_method(Mean(), chest(seed=seed), 3, WHOLE, margin=0) for seed in range(4)]
+    outputs = np.stack([one(one.input[None])[0] for one in local])
+    place = {SOFT: [(112, 112)]}
+    small, large = (
+        probed(simulator, 3, local, outputs, place, diameters=(d,), kinds=ONE_KIND)[0] for d in (2.0, 18.0)
+    )
+    assert large.contrast_left > 0.9  # its neighbours are nearly as wide
+    assert small.contrast_left < 0.7
+
+
+def test_steps_are_counted(scan):
+    done = []
+    places = {LUNG: [], SOFT: [(112, 112)]}
+    simulator = dose_simulator(scan, seed=1)
+    local = [
+        local_method(Slicewise("identity", lambda hu: hu), chest(seed=s), 3, WHOLE, margin=0)
+        for s in range(4)
+    ]
+    outputs = np.stack([one.input for one in local])
+    probed(simulator, 3, local, outputs, places, diameters=(6.0,), on_step=partial(done.append, 1))
+    assert (
+        len(done) == n_steps(places, 1) == sum(len(kind.contrasts) for kind in KINDS if kind.tissue == SOFT)
+    )
