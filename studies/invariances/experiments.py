@@ -18,6 +18,13 @@ TRAINING = {
 """Patients that denoisers and representations learn from."""
 VALIDATION = {"COVID-19-NY-SBU-A056642": Path("covid-19-ny-sbu/axial/A056642/19010107-111.dcm")}
 
+TEST = {
+    "LIDC-IDRI-0001": Path("lidc-idri-0001"),
+    "COVID-19-NY-SBU-A002304": Path("covid-19-ny-sbu/axial/A002304/19001231-076.dcm"),
+    "COVID-19-NY-SBU-A048383": Path("covid-19-ny-sbu/axial/A048383/19001231-30.dcm"),
+}
+"""Patients that methods are explained on."""
+
 SHIPPED = "ct-default"
 
 
@@ -55,5 +62,32 @@ GENERAL: dict[str, tuple[str, dict[str, float]]] = {
 """Methods that the shared representation learns from, besides doing nothing."""
 GENERAL_ERASERS_MM = {"eraser-3.5mm": 3.5, "eraser-9mm": 9.0}
 """Erasers among them, so that things which vanish are known; those that are convicted are others."""
+PLANTED_ERASERS_MM = {"eraser-5mm": 5.0, "eraser-7mm": 7.0}
+"""Methods with an invariance that was built in: `ct-default`, then lesions below this size erased."""
+FAITHFUL = ("identity", "gaussian-0.8", SHIPPED)
+"""Methods that a verdict must acquit."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything at full size, or a trial of it."""
+
+    shorter: int = 1
+    """How many times fewer steps, slices and lesions"""
+    networks: tuple[str, ...] = tuple(NETWORKS)
+    test: tuple[str, ...] = tuple(TEST)
+    n_slices: int = 4
+    """Of each test scan"""
+    n_places: int = 6
+    """In each slice"""
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """All methods that have a flow and are explained: the networks, and those whose verdict is known."""
+        return (*self.networks, *FAITHFUL[1:], *PLANTED_ERASERS_MM)
+
+
+FULL = Study()
+SMOKE = Study(shorter=100, networks=("cnn-10",), test=("LIDC-IDRI-0001",), n_slices=1, n_places=2)
 N_SLICES, N_HELD_BACK, N_LESIONS = 56, 12, 40
 """Slices of each scan to learn from and of those held back; lesions of each kind in each scan."""

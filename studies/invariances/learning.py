@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-from experiments import GENERAL, GENERAL_ERASERS_MM, SEED
+from experiments import GENERAL, GENERAL_ERASERS_MM
 
 from lowdose.invariances.examples import Examples
 from lowdose.invariances.experiment import (
@@ -51,16 +50,3 @@ def say(progress: Progress) -> None:
         left = progress.seconds_per_step * (progress.n_steps - progress.step) / 60
         told = f"loss {progress.loss:.3f}, held back {progress.validation.error:.3f}"
         print(f"  step {progress.step}/{progress.n_steps}: {told}, {left:.0f} min left", flush=True)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from scans import examples, general_methods
-
-    data, work = (Path(one).resolve() for one in sys.argv[1:3])
-    n_steps = int(sys.argv[3]) if len(sys.argv) > 3 else RepresentationPlan().n_steps
-    assert not math.isnan(n_steps)
-    train_representation(
-        examples(data, work, general_methods()), work, RepresentationPlan(n_steps=n_steps, seed=SEED)
-    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from experiments import GAIN, NETWORKS, SEED, TRAINING, VALIDATION, Network
+from experiments import GAIN, NETWORKS, SEED, TRAINING, VALIDATION, Network, Study
 
 from lowdose.cli.train import template_text
 from lowdose.training.checkpoint import CHECKPOINT
@@ -22,16 +22,16 @@ BATCH = 8
 START = "start"
 
 
-def train_networks(data: Path, work: Path, shorter: int = 1) -> None:
-    """All of them, `shorter` times fewer steps each."""
-    for name in NETWORKS:
+def train_networks(data: Path, work: Path, study: Study) -> None:
+    """All of them."""
+    for name in study.networks:
         for stage in (START, name):
             folder = work / "networks" / f"{name}-{stage}"
             if (folder / name).is_dir():
                 continue
             print(f"training {name}: {stage}", flush=True)
             began = time.monotonic()
-            plan = TrainingPlan.model_validate(plan_of(name, work, shorter, start=stage == START))
+            plan = TrainingPlan.model_validate(plan_of(name, work, study.shorter, start=stage == START))
             train(
                 plan, data, folder, resume=(folder / CHECKPOINT).exists(), max_seconds=math.inf,
                 cache=work / "cache",
@@ -91,9 +91,3 @@ def _published(template: dict[str, Any], network: Network) -> dict[str, Any]:
         adversarial.pop("warmup", None)
         told["adversarial"] = adversarial
     return told
-
-
-if __name__ == "__main__":
-    import sys
-
-    train_networks(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), int([*sys.argv, "1"][3]))

@@ -11,10 +11,14 @@ from experiments import (
     N_HELD_BACK,
     N_LESIONS,
     N_SLICES,
+    PLANTED_ERASERS_MM,
     SEED,
+    SHIPPED,
     TRAINING,
     VALIDATION,
+    Study,
 )
+from networks import model_folder
 from planted import eraser
 
 from lowdose.denoising import make_denoiser
@@ -22,7 +26,19 @@ from lowdose.invariances.examples import Examples, MakeMethod, make_examples
 from lowdose.io import only_scan
 
 
+def methods_of(work: Path, study: Study) -> dict[str, MakeMethod]:
+    """All methods of the study, made ready for a scan: general ones, networks, and planted erasers."""
+    made = general_methods()
+    for name in study.networks:
+        made[name] = partial(make_denoiser, str(model_folder(work, name)))
+    for name, size in PLANTED_ERASERS_MM.items():
+        made[name] = partial(eraser, diameter_mm=size, base=SHIPPED)
+    made["identity"] = partial(make_denoiser, "identity")
+    return made
+
+
 def general_methods() -> dict[str, MakeMethod]:
+    """Those that the shared representation learns from."""
     made: dict[str, MakeMethod] = {
         name: partial(make_denoiser, method, settings=settings)
         for name, (method, settings) in GENERAL.items()
@@ -50,9 +66,3 @@ def examples(
                     )
                 )  # fmt: skip
     return found
-
-
-if __name__ == "__main__":
-    import sys
-
-    examples(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), general_methods())

