@@ -4,9 +4,9 @@
 
 DATA holds the public scans. Four networks are trained as published, small; a representation is learned once,
 and a flow for every method; then each is explained on test patients, beside methods whose invariances are
-known because they were built in, and others that must be acquitted. What is done is kept in the work folder and
-not done again, so that a run which was stopped goes on. The last stage writes results.json, figure.png and the
-tables of README.md into this folder.
+known because they were built in, and others that must be acquitted. What is done is kept in the work folder
+and not done again, so that a run which was stopped goes on. The last stage writes results.json, figure.png
+and the tables of README.md into this folder.
 """
 
 from __future__ import annotations

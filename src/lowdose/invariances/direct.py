@@ -3,8 +3,7 @@
 Needs nothing trained and no gradients. Bright and dark spots of several sizes are tried one by one; the
 method's answers to all of them also give the mixtures that change the input most for the change of the
 output, the leading solutions of a generalised eigenvalue problem. Both are made stronger until the output
-tells.
-An independent check on what a learned representation finds; the search is ours.
+tells. An independent check on what a learned representation finds; the search is ours.
 """
 
 from __future__ import annotations
