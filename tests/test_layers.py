@@ -37,6 +37,7 @@ ABOUT_THE_WHOLE = {
     "test_import_speed",
     "test_layers",
     "test_licences",
+    "test_invariances_study",
     "test_microct_dose_reduction",
     "test_task_driven",
     "test_telemetry",

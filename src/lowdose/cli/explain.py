@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from lowdose.invariances.explain import Thoroughness
+    from lowdose.invariances.gradients import DifferentiableMethod
     from lowdose.invariances.sampling import Learned
     from lowdose.io import Case
     from lowdose.provenance import CaseRecord
@@ -74,13 +75,13 @@ def explain(
     except (MethodError, ModelError) as error:
         refuse(str(error))
     thoroughness = Thoroughness(dose=dose, n_slices=slices, seed=seed)
-    learned = _learned(method, invariances)
+    learned, network = _learned(method, invariances), _network(method)
     records = []
     try:
         with open_input(source, own=True) as found, explained(out), whole_folder(out) as folder:
             for number, case in enumerate(found.cases, start=1):
                 place = folder / f"series-{number:02d}" if len(found.cases) > 1 else folder
-                records.append(_one_case(case, place, method, chosen, thoroughness, learned))
+                records.append(_one_case(case, place, method, chosen, thoroughness, learned, network))
             if all(record.error for record in records):
                 raise typer.Exit(SOME_FAILED)  # and leave nothing
             options: dict[str, Any] = {
@@ -124,9 +125,22 @@ def _learned(method: str, folder: Path | None) -> Learned | None:
     return learned
 
 
+def _network(method: str) -> DifferentiableMethod | None:
+    """The method with gradients, where it is a network of ours and torch is there."""
+    from lowdose.denoising import METHOD_SUMMARIES, model_folder
+
+    if method in METHOD_SUMMARIES:
+        return None
+    try:
+        from lowdose.invariances.gradients import differentiable
+    except ModuleNotFoundError:
+        return None
+    return differentiable(model_folder(method))
+
+
 def _one_case(
     case: Case, place: Path, method: str, settings: dict[str, Any], thoroughness: Thoroughness,
-    learned: Learned | None,
+    learned: Learned | None, network: DifferentiableMethod | None,
 ) -> CaseRecord:  # fmt: skip
     """Explain, tell and write; a case that cannot be explained is a record with one sentence."""
     from lowdose.cli.terminal import complain, progress, say
@@ -155,7 +169,7 @@ def _one_case(
 
             found = explained(
                 Path(method).name, lambda low: make_denoiser(method, low, settings), scan, thoroughness,
-                learned, on_step=on_step,
+                learned, network, on_step=on_step,
             )  # fmt: skip
     except (
         InputError, MethodError, DenoisingError, ScannerError, ExplanationError, ResponseError, MemoryError,

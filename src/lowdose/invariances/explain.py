@@ -35,6 +35,7 @@ from lowdose.quality.structures import BONE, LUNG, SOFT, VESSEL, dice, structure
 from lowdose.scan import Scan
 
 if TYPE_CHECKING:
+    from lowdose.invariances.gradients import DifferentiableMethod
     from lowdose.invariances.sampling import Learned
 
 Images = NDArray[np.float32]
@@ -61,6 +62,8 @@ class Thoroughness:
     n_slices: int = 3
     n_places: int = 4
     """In each slice"""
+    n_climbed: int = 2
+    """Of these, where gradients are followed"""
     n_sites: int = 3
     """For planted lesions in each slice and tissue"""
     search: Search = field(default_factory=Search)
@@ -98,14 +101,15 @@ def explained(
     scan: Scan,
     thoroughness: Thoroughness = Thoroughness(),
     learned: Learned | None = None,
+    network: DifferentiableMethod | None = None,
     *,
     on_step: OnStep = lambda _what, _share: None,
 ) -> Explanation:
     """What the method `name`, made ready for a scan by `make`, ignores of `scan` at a lower dose.
 
     With `learned`, inputs are also sampled from what was learned of the method; they count where its gates
-    pass. ExplanationError for a scan that shows no body, or slices smaller than a window; ResponseError if
-    the method changes the size.
+    pass. With `network`, the method itself with gradients, these are followed, too. ExplanationError for a
+    scan that shows no body, or slices smaller than a window; ResponseError if the method changes the size.
     """
     if min(scan.shape[1:]) < SIDE:
         raise ExplanationError(
@@ -127,7 +131,7 @@ def explained(
         level = _level(scan, low, method, z, sigma)
         found.noise.append(_noise_kept(level))
         found.slices.append(SeenSlice(z, level.anatomy, level.inputs[0], level.outputs[0]))
-        _search(level, method, thoroughness, learned, scan.spacing[1:], found, told)
+        _search(level, method, thoroughness, learned, network, scan.spacing[1:], found, told)
         found.probes.extend(_probes(simulator, level, method, thoroughness, told))
     found.findings.sort(key=lambda one: -one.times)
     shapes = by_shape(found.probes)
@@ -135,7 +139,7 @@ def explained(
     failed = [gate for gate in control_gates if not gate.passed]
     gates = _learned_gates(learned, found) if learned is not None else ()
     if any(not gate.passed for gate in gates):
-        found.forget(DIRECT)
+        found.forget_learned()
     return Explanation(
         name, scan.name, thoroughness.dose, tuple(found.places), tuple(found.findings), tuple(shapes),
         _merged(found.noise), (*control_gates, *gates),
@@ -157,11 +161,14 @@ class _Found:
     slices: list[SeenSlice] = field(default_factory=list)
     sampled: list[tuple[Place, list[Candidate]]] = field(default_factory=list)
 
-    def forget(self, but: str) -> None:
-        """Leave out whatever was not found `but` in one way."""
-        self.findings[:] = [one for one in self.findings if one.candidate.found_by == but]
-        self.directions[:] = [one for one in self.directions if one.found_by == but]
-        self.places[:] = [replace(one, found={but: one.found[but]}) for one in self.places]
+    def forget_learned(self) -> None:
+        """Leave out what was found by what was learned."""
+        self.findings[:] = [one for one in self.findings if "represent" not in one.candidate.found_by]
+        self.directions[:] = [one for one in self.directions if "represent" not in one.found_by]
+        self.places[:] = [
+            replace(one, found={who: times for who, times in one.found.items() if "represent" not in who})
+            for one in self.places
+        ]
 
 
 def _learned_gates(learned: Learned, found: _Found) -> tuple[Gate, ...]:
@@ -179,7 +186,7 @@ def _told(on_step: OnStep, slice_: str, number: int, n: int, what: str, share: f
 
 def _search(
     level: _Level, method: Denoiser | SlabDenoiser, thoroughness: Thoroughness, learned: Learned | None,
-    spacing: tuple[float, float], found: _Found, told: OnStep,
+    network: DifferentiableMethod | None, spacing: tuple[float, float], found: _Found, told: OnStep,
 ) -> None:  # fmt: skip
     """Look for ignored changes at some places of a slice."""
     chosen = _windows(level.anatomy, thoroughness.n_places, level.of_input.sigma_px)
@@ -188,6 +195,10 @@ def _search(
         place = _place(level, method, window)
         candidates = {DIRECT: directly_found(place, thoroughness.search)}
         moves = [(float("nan"), one) for one in most_ignored(candidates[DIRECT])[:2]]
+        if network is not None and index < thoroughness.n_climbed:
+            from lowdose.invariances import gradients  # torch takes seconds, and the direct search none of it
+
+            candidates[gradients.FOUND_BY] = gradients.found_by_gradients(place, network, seed=level.z)
         if learned is not None:
             from lowdose.invariances import sampling  # torch takes seconds, and the direct search none of it
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.autograd.functional import jvp, vjp
 from torch.nn import functional
 
 from lowdose.invariances.candidates import Candidate, Place, judged
@@ -100,11 +101,11 @@ def found_by_gradients(
         excess = torch.relu(response.log() - float(np.log(_RESPONSE_LIMIT)))
         loss = (4 * excess - structural.log()).sum()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     with torch.no_grad():
-        added = smooth(parameters * inside, 1.0)[:, 0].numpy()
-    weaker = np.concatenate([np.float32(share) * added for share in (1.0, 0.85, 0.7, 0.5)])
+        climbed = smooth(parameters * inside, 1.0)[:, 0].numpy()
+    weaker = np.concatenate([np.float32(share) * climbed for share in (1.0, 0.85, 0.7, 0.5)])
     return judged(place, place.input + weaker, FOUND_BY)
 
 
@@ -113,8 +114,8 @@ def answered_directions(
 ) -> tuple[Tensor, Tensor]:
     """The `rank` largest singular values of the Jacobian of `respond` at an image `at`, and directions.
 
-    Values `(rank,)` and an orthonormal basis of inputs `(rank, pixels)`. `respond` maps an image to one of the
-    same shape.
+    Values `(rank,)` and an orthonormal basis of inputs `(rank, pixels)`. `respond` maps an image to one of
+    the same shape.
     """
     chance = torch.Generator().manual_seed(seed)
     n = at.numel()
@@ -122,12 +123,12 @@ def answered_directions(
     sketch = torch.randn(min(n, rank + 10), n, generator=chance, dtype=at.dtype)
 
     def forwards(rows: Tensor) -> Tensor:
-        found = [torch.func.jvp(respond, (at,), (row.reshape(at.shape),))[1].reshape(-1) for row in rows]
+        found = [jvp(respond, at, row.reshape(at.shape))[1].reshape(-1) for row in rows]  # type: ignore[no-untyped-call]
         return torch.stack(found)
 
     def backwards(rows: Tensor) -> Tensor:
-        _, pull = torch.func.vjp(respond, at)
-        return torch.stack([pull(row.reshape(at.shape))[0].reshape(-1) for row in rows])
+        found = [vjp(respond, at, row.reshape(at.shape))[1].reshape(-1) for row in rows]  # type: ignore[no-untyped-call]
+        return torch.stack(found)
 
     for _ in range(n_powers):
         image, _ = torch.linalg.qr(forwards(sketch).T)
@@ -142,7 +143,9 @@ def answered_directions(
 def share_ignored(structures: Tensor, directions: Tensor) -> Tensor:
     """Share of each of `structures` `(n, pixels)` that is at right angles to all `directions`, `(n,)`."""
     seen = structures @ directions.T @ directions
-    return (structures - seen).norm(dim=1) / structures.norm(dim=1).clamp_min(1e-12)
+    ignored = torch.linalg.vector_norm(structures - seen, dim=1)
+    share: Tensor = ignored / torch.linalg.vector_norm(structures, dim=1).clamp_min(1e-12)
+    return share
 
 
 def _response(place: Place, method: DifferentiableMethod) -> Callable[[Tensor], Tensor]:
@@ -173,7 +176,8 @@ def _changes(place: Place) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor
 
         def change(difference: Tensor, unit: Tensor = unit, sigma_px: float = null.sigma_px) -> Tensor:
             values = (smooth(difference, sigma_px)[:, 0] / unit).abs().flatten(1)
-            return values.pow(_POWER).mean(dim=1).pow(1 / _POWER) * values.shape[1] ** (1 / _POWER)
+            largest: Tensor = torch.linalg.vector_norm(values, ord=_POWER, dim=1)
+            return largest
 
         found.append(change)
     return found[0], found[1]
