@@ -13,6 +13,7 @@ from lowdose.invariances.learning import (  # noqa: E402
     divergence,
     shown,
     smooth,
+    weight_of_divergence,
 )
 from lowdose.invariances.representation import Critic, Representation, RepresentationSizes  # noqa: E402
 from lowdose.quality.structural_change import smoothed  # noqa: E402
@@ -77,3 +78,16 @@ def test_the_published_losses_add_up(examples):
     opinion = -method.critic(denoised, denoised).mean().item()
     expected = 0.0011852 * (denoised - image).abs().sum().item() / 2 + 0.57504 * said["surprise"] + opinion
     assert said["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_divergence_comes_to_count_when_latents_are_of_use():
+    assert weight_of_divergence(0.0) == weight_of_divergence(0.5) == pytest.approx(0.01)
+    assert weight_of_divergence(0.7) == pytest.approx(0.1)
+    assert weight_of_divergence(0.9) == weight_of_divergence(1.0) == 1.0
+
+
+def test_latents_begin_with_little_noise_of_their_own():
+    torch.manual_seed(0)
+    made = Representation(RepresentationSizes(encoder_width=12, decoder_width=4))
+    _, log_variance = made.encode(*torch.randn(2, 3, 1, 64, 64))
+    assert log_variance.mean().item() == pytest.approx(-5.0, abs=1.0)

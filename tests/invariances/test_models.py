@@ -7,7 +7,6 @@ from lowdose.invariances.learning import IDENTITY
 from lowdose.invariances.models import (
     InvarianceError,
     copied,
-    learned_of,
     load_flow,
     load_learned,
 )
@@ -44,8 +43,3 @@ def test_damaged_and_missing_folders_are_refused(flow, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"nothing")
     with pytest.raises(InvarianceError, match="SHA-256"):
         load_flow(tmp_path)
-
-
-def test_methods_of_ones_own_have_nothing_in_the_package():
-    assert learned_of("gaussian") is None
-    assert learned_of("somewhere/model") is None

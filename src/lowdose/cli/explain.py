@@ -35,10 +35,7 @@ def explain(
     ] = 0.25,
     slices: Annotated[int, typer.Option(help="How many slices are looked at.", min=1)] = 3,
     invariances: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of `lowdose train invariances`; ct-default has one that is used without asking."
-        ),
+        Path | None, typer.Option(help="Folder of `lowdose train invariances`, learned of METHOD.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -100,28 +97,24 @@ def explain(
 
 
 def _learned(method: str, folder: Path | None) -> Learned | None:
-    """What was learned of `method`: in `folder`, or in the package if torch is there to use it."""
-    from lowdose.cli.terminal import refuse, say
+    """What was learned of `method`, if it is in `folder`."""
+    from lowdose.cli.terminal import refuse
     from lowdose.denoising import METHOD_SUMMARIES, model_folder
     from lowdose.models.denoiser import model_card
 
+    if folder is None:
+        return None
     try:
-        from lowdose.invariances.models import InvarianceError, learned_of, load_learned
+        from lowdose.invariances.models import InvarianceError, load_learned
     except ModuleNotFoundError as error:
-        if folder is not None:
-            refuse(f"--invariances needs {error.name}; install it with: pip install 'lowdose[train]'")
-        say("searching directly alone; with lowdose[train] what was learned of ct-default is used, too")
-        return None
-    place = folder or learned_of(method)
-    if place is None:
-        return None
+        refuse(f"--invariances needs {error.name}; install it with: pip install 'lowdose[train]'")
     try:
-        learned, card, _ = load_learned(place)
+        learned, card, _ = load_learned(folder)
     except InvarianceError as error:
         refuse(str(error))
     digest = None if method in METHOD_SUMMARIES else model_card(model_folder(method)).digest
     if (card.method, card.method_digest) != (Path(method).name, digest):
-        refuse(f"{place}: was learned of {card.method}, not of {method}; train it for this method")
+        refuse(f"{folder}: was learned of {card.method}, not of {method}; train it for this method")
     return learned
 
 

@@ -42,7 +42,7 @@ def train_representation(
 ) -> None:
     """Learn what low-dose inputs have that denoised images lack, once for all methods.
 
-    It serves `lowdose train invariances` for any method; one for chests comes with lowdose.
+    It serves `lowdose train invariances` for any method.
     """
     from lowdose.cli.terminal import give_up, refuse, say
 
@@ -86,10 +86,7 @@ def train_invariances(
     out: Annotated[
         Path, typer.Option(help="Folder of what is learned, and of the examples it is learned from.")
     ],
-    representation: Annotated[
-        Path | None,
-        typer.Option(help="Folder of `lowdose train representation`; without it, the one of the package."),
-    ] = None,
+    representation: Annotated[Path, typer.Option(help="Folder of `lowdose train representation`.")],
     steps: Annotated[int, typer.Option(help="Batches to learn from.", min=1)] = 6000,
     slices: Slices = 50,
     seed: Seed = 1,
@@ -102,7 +99,7 @@ def train_invariances(
     need_learning()
     from lowdose.denoising import METHOD_SUMMARIES, MethodError, model_folder
     from lowdose.invariances.experiment import FlowPlan, learn_flow
-    from lowdose.invariances.models import BUNDLED_REPRESENTATION, SHARED, InvarianceError, copied
+    from lowdose.invariances.models import SHARED, InvarianceError, copied
     from lowdose.models.card import ModelError
     from lowdose.models.denoiser import model_card
     from lowdose.provenance import Run
@@ -112,7 +109,7 @@ def train_invariances(
     started = datetime.now(UTC)
     try:
         digest = None if method in METHOD_SUMMARIES else model_card(model_folder(method)).digest
-        shared = copied(representation or BUNDLED_REPRESENTATION, out / SHARED)
+        shared = copied(representation, out / SHARED)
     except (MethodError, ModelError, InvarianceError) as error:
         refuse(str(error))
     name = Path(method).name

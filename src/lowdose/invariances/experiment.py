@@ -39,8 +39,6 @@ from lowdose.training.loop import Method, Progress, Schedule, Validate, Validati
 _FAR = 2**40
 """Steps from those of training, so that no generator is used twice."""
 _VALIDATED = 8
-_SETTLING = 5
-"""The share of the steps over which the divergence grows is one over it."""
 _FIRST = 256
 """Latents that a flow's activations are normalised by."""
 
@@ -106,7 +104,7 @@ def learn_representation(
     method: Method = (
         LearnAsPublished(network, critic, plan.features)
         if plan.as_published
-        else LearnRepresentation(network, critic, likelihood, settling=max(1, plan.n_steps // _SETTLING))
+        else LearnRepresentation(network, critic, likelihood, n_steps=plan.n_steps)
     )
     draw = ExamplePatches(training, methods, plan.sizes.side)
     batches = _validation_batches(held_back, methods, plan.sizes.side, plan.schedule)

@@ -34,6 +34,8 @@ _TISSUE_HU = -950.0
 _LEAST_TISSUE = 0.3
 _FREEDOM = 8.0
 """Of Student's distribution: an edge that is gone counts for more than noise, but not for all."""
+_SETTLED, _WEIGHED, _LEAST_WEIGHT = 0.5, 0.9, 0.01
+"""Shares of the steps between which the divergence comes to count, and what it counts before."""
 
 Features = Callable[[Tensor], list[Tensor]]
 
@@ -106,8 +108,8 @@ class LearnRepresentation:
     critic: Critic
     likelihood: Likelihood
     critic_share: float = 0.3
-    settling: int = 1
-    """Steps over which the divergence grows to its weight: before, latents learn to be of use."""
+    n_steps: int = 1
+    """In all: for half of them the divergence hardly counts, so that latents learn to be of use."""
     penalty: float = 10.0
     betas: tuple[float, float] = (0.5, 0.99)
 
@@ -134,7 +136,7 @@ class LearnRepresentation:
         surprise = divergence(mean, log_variance).mean()
         pleading = wgan_generator_loss(self.critic(made, denoised))
         weight = self._weight(unlikely, pleading)
-        counted = min(1.0, (turn.step + 1) / self.settling)
+        counted = weight_of_divergence(turn.step / self.n_steps)
         loss = (unlikely + counted * surprise + weight * pleading) / image[0].numel()
         descend("representation", loss)
         return {
@@ -222,6 +224,15 @@ class LearnFlow:
         loss = negative_log_likelihood(normal, log_determinant) / latents.shape[1]
         descend("flow", loss)
         return {"loss": float(loss.detach())}
+
+
+def weight_of_divergence(done: float) -> float:
+    """For the share `done` of the steps: a hundredth in the first half, then rising to one at nine tenths.
+
+    From the start at one, no latent ever becomes of use.
+    """
+    risen = min(max((done - _SETTLED) / (_WEIGHED - _SETTLED), 0.0), 1.0)
+    return float(_LEAST_WEIGHT ** (1.0 - risen))
 
 
 def shown(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,6 @@ from torch import nn
 from lowdose.invariances.flow import ConditionalFlow, FlowSizes
 from lowdose.invariances.representation import Representation, RepresentationSizes
 from lowdose.invariances.sampling import Learned
-from lowdose.models.card import BUNDLED, bundled_models
 from lowdose.training.carded_weights import (
     WEIGHTS,
     CardedError,
@@ -26,9 +25,6 @@ from lowdose.training.carded_weights import (
 REPRESENTATION_CARD, FLOW_CARD = "representation.json", "flow.json"
 SHARED = "representation"
 """The folder of the representation within that of a flow."""
-BUNDLED_FLOW = "invariances"
-"""The folder of a flow within that of a model of the package."""
-BUNDLED_REPRESENTATION = BUNDLED / SHARED
 
 Card = TypeVar("Card", bound=BaseModel)
 Network = TypeVar("Network", bound=nn.Module)
@@ -113,16 +109,15 @@ def load_flow(folder: Path) -> tuple[ConditionalFlow, FlowCard]:
 
 
 def load_learned(folder: Path) -> tuple[Learned, FlowCard, RepresentationCard]:
-    """What was learned of one method: the flow in `folder`, and the representation in it or in the package.
+    """What was learned of one method: the flow in `folder`, and the representation in it.
 
     InvarianceError if either is damaged, or the two do not belong together.
     """
     flow, card = load_flow(folder)
-    shared = folder / SHARED if (folder / SHARED).is_dir() else BUNDLED_REPRESENTATION
-    representation, told = load_representation(shared)
+    representation, told = load_representation(folder / SHARED)
     if told.weights_sha256 != card.representation_sha256:
         raise InvarianceError(
-            f"{folder}: was learned with another representation than the one in {shared}; train it anew"
+            f"{folder}: was learned with another representation than its own; train it anew"
         )
     return Learned(representation, flow), card, told
 
@@ -134,14 +129,6 @@ def copied(representation: Path, place: Path) -> Path:
     for name in (WEIGHTS, REPRESENTATION_CARD):
         shutil.copyfile(representation / name, place / name)
     return place
-
-
-def learned_of(method: str) -> Path | None:
-    """The flow that comes with a model of the package; None for all other methods."""
-    place = bundled_models().get(method)
-    return (
-        place / BUNDLED_FLOW if place is not None and (place / BUNDLED_FLOW / FLOW_CARD).is_file() else None
-    )
 
 
 def _card(folder: Path, name: str, kind: type[Card]) -> Card:

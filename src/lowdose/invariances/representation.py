@@ -20,6 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 LOG_VARIANCE = (-30.0, 10.0)
 """What the logarithm of a latent's variance is clamped to."""
 _SLOPE = 0.2
+_FIRST_LOG_VARIANCE = -5.0
 _NARROWEST = 12
 """Channels of the encoder: with 8, oneDNN's 1 x 1 convolutions of stride 2 write beyond their memory."""
 
@@ -108,11 +109,14 @@ class Encoder(nn.Module):
             norm=("group", {"num_groups": 4}) if sizes.group_norm else "batch",
         )  # fmt: skip
         n_features = widths[-1] * (4 if sizes.bottleneck else 1)
+        n_given = sizes.n_cell if sizes.spatial else sizes.latents
+        last = nn.Conv2d(n_features, 2 * n_given, 1)
+        assert last.bias is not None
+        with torch.no_grad():  # latents that begin as noise are never looked at
+            last.bias[n_given:] = _FIRST_LOG_VARIANCE
+        pooling = nn.AdaptiveAvgPool2d(sizes.first if sizes.spatial else 1)
         # Flattened here: the trunk's own way fails where channels lie side by side in memory.
-        head: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Conv2d(n_features, 2 * sizes.latents, 1)]
-        if sizes.spatial:
-            head = [nn.AdaptiveAvgPool2d(sizes.first), nn.Conv2d(n_features, 2 * sizes.n_cell, 1)]
-        self.trunk.avgpool = nn.Sequential(*head, nn.Flatten())  # type: ignore[assignment]
+        self.trunk.avgpool = nn.Sequential(pooling, last, nn.Flatten())  # type: ignore[assignment]
 
     def forward(self, image: Tensor, denoised: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.trunk(torch.cat([image, denoised], dim=1)).chunk(2, dim=1)

@@ -22,8 +22,7 @@ MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,40}$"
 PIXEL_SIZE_MARGIN = 1.4
 """How far beyond the trained pixel sizes a scan may lie before a user is told."""
 
-BUNDLED = Path(__file__).parent / "bundled"
-"""What comes with the package."""
+_BUNDLED = Path(__file__).parent / "bundled"
 
 
 class ModelError(Exception):
@@ -176,7 +175,7 @@ def check_consistent(card: Shown) -> None:
 
 def bundled_models() -> dict[str, Path]:
     """The folders of the models that come with the package, by name."""
-    return {folder.name: folder for folder in sorted(BUNDLED.iterdir()) if (folder / CARD).is_file()}
+    return {folder.name: folder for folder in sorted(_BUNDLED.iterdir()) if (folder / CARD).is_file()}
 
 
 def load_card(folder: Path) -> ModelCard:
