@@ -52,7 +52,7 @@ class RepresentationPlan:
     sizes: RepresentationSizes = SMALL
     n_steps: int = 9000
     batch_size: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-4
     seed: int = 1
     as_published: bool = False
     """With the published losses."""
