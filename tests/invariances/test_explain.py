@@ -7,8 +7,9 @@ from skimage.morphology import area_closing, area_opening
 
 from lowdose.denoising import Identity, make_denoiser
 from lowdose.invariances.direct import Search
-from lowdose.invariances.explain import ExplanationError, Thoroughness, explained
+from lowdose.invariances.explain import Thoroughness, explained
 from lowdose.invariances.response import ResponseError
+from lowdose.invariances.windows import ExplanationError
 from lowdose.scan import Scan
 from tests.invariances.chests import chest
 from tests.invariances.places import Slicewise

@@ -138,8 +138,9 @@ def _one_case(
     """Explain, tell and write; a case that cannot be explained is a record with one sentence."""
     from lowdose.cli.terminal import complain, progress, say
     from lowdose.denoising import MethodError, make_denoiser
-    from lowdose.invariances.explain import ExplanationError, explained
+    from lowdose.invariances.explain import explained
     from lowdose.invariances.response import ResponseError
+    from lowdose.invariances.windows import ExplanationError
     from lowdose.io import InputError
     from lowdose.models.denoiser import DenoisingError
     from lowdose.physics.scanner import ScannerError

@@ -1,0 +1,105 @@
+"""One slice of a scan at a lower dose, several times with new noise, and what a method makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowdose.denoising import Denoiser, SlabDenoiser, denoise
+from lowdose.invariances.candidates import Candidate, Place
+from lowdose.invariances.evidence import DirectionEffect, NoiseKept
+from lowdose.invariances.response import SIDE, local_method
+from lowdose.invariances.windows import bodily_windows
+from lowdose.quality.structural_change import NoiseNull, Window, noise_null, smoothed
+from lowdose.quality.structures import LUNG, SOFT, dice, structures
+from lowdose.scan import Scan
+
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class NoisySlice:
+    """One slice with noise: inputs and outputs of all realisations, and what noise changes in them."""
+
+    z: int
+    anatomy: Images
+    low: tuple[Scan, ...]
+    inputs: Images
+    outputs: Images
+    of_input: NoiseNull
+    of_output: NoiseNull
+
+
+def noisy_slice(
+    scan: Scan, low: Sequence[Scan], method: Denoiser | SlabDenoiser, z: int, sigma: float
+) -> NoisySlice:
+    inputs = np.stack([one.read(z).without_padding() for one in low])
+    outputs = np.stack([denoise(one, method).read(z).without_padding() for one in low])
+    anatomy = scan.read(z).without_padding()
+    windows = bodily_windows(anatomy)
+    return NoisySlice(
+        z, anatomy, tuple(low), inputs, outputs, noise_null(inputs, sigma, windows),
+        noise_null(outputs, sigma, windows),
+    )  # fmt: skip
+
+
+def place_in(level: NoisySlice, method: Denoiser | SlabDenoiser, window: Window) -> Place:
+    local = local_method(method, level.low[0], level.z, window)
+    return Place(local, local(local.input[None])[0], level.z, window, level.of_input, level.of_output)
+
+
+def direction_effect(place: Place, level: NoisySlice, share: float, candidate: Candidate) -> DirectionEffect:
+    """Which structure's mask changes most, compared with what noise does to it."""
+    sigma = place.of_input.sigma_px
+    rows, columns = place.window
+    whole = [smoothed(one, sigma) for one in level.inputs]
+    moved = level.inputs[0].copy()
+    moved[place.window] = candidate.input
+    masks = [{name: mask[place.window] for name, mask in structures(one).items()} for one in whole]
+    after = {name: mask[place.window] for name, mask in structures(smoothed(moved, sigma)).items()}
+    found = []
+    for name, mask in masks[0].items():
+        if np.count_nonzero(mask) < 20 and np.count_nonzero(after[name]) < 20:
+            continue
+        by_noise = [dice(mask, other[name]) for other in masks[1:]]
+        found.append((dice(mask, after[name]) - min(by_noise), name, dice(mask, after[name]), min(by_noise)))
+    _, name, agreement, by_noise_ = min(found, default=(0.0, "nothing", 1.0, 1.0))
+    return DirectionEffect(
+        place.z, rows.start + SIDE // 2, columns.start + SIDE // 2, candidate.found_by, share, name,
+        agreement, by_noise_, candidate.change.structural, candidate.change.response,
+    )  # fmt: skip
+
+
+def noise_kept(level: NoisySlice) -> list[NoiseKept]:
+    masks = structures(smoothed(level.anatomy, 2 * level.of_input.sigma_px))
+    of_input, of_output = (images - images.mean(axis=0) for images in (level.inputs, level.outputs))
+    factor = len(level.inputs) / (len(level.inputs) - 1)
+    kept = []
+    for tissue in (LUNG, SOFT):
+        mask = masks[tissue]
+        if np.count_nonzero(mask) < 500:
+            continue
+        ours, theirs = of_input[:, mask], of_output[:, mask]
+        power_in, power_out = (float(np.square(one).mean()) * factor for one in (ours, theirs))
+        both = float((ours * theirs).mean()) * factor
+        scale = np.sqrt(power_in * power_out)
+        kept.append(
+            NoiseKept(
+                tissue, float(np.sqrt(power_in)), float(np.sqrt(power_out)), both / scale if scale else 0.0
+            )
+        )
+    return kept
+
+
+def over_slices(noise: Sequence[Sequence[NoiseKept]]) -> tuple[NoiseKept, ...]:
+    """The means over the slices."""
+    everything = [one for some in noise for one in some]
+    merged = []
+    for tissue in dict.fromkeys(one.tissue for one in everything):
+        of_tissue = [one for one in everything if one.tissue == tissue]
+        values = [(one.input, one.output, one.correlation) for one in of_tissue]
+        merged.append(NoiseKept(tissue, *(float(value) for value in np.mean(values, axis=0))))
+    return tuple(merged)
