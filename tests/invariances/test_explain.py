@@ -1,4 +1,3 @@
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +13,7 @@ from lowdose.scan import Scan
 from tests.invariances.chests import chest
 from tests.invariances.places import Slicewise
 
-QUICK = Thoroughness(n_slices=1, n_places=3, n_sites=1, search=Search(radii_px=(2.0,)))
+QUICK = Thoroughness(n_slices=1, n_places=2, n_sites=1, search=Search(radii_px=(2.0,)))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,8 @@ def faithful():
 @pytest.fixture(scope="module")
 def erased():
     def erase(hu):
-        return area_closing(area_opening(hu, 20), 20).astype(np.float32)
+        whole = np.rint(hu).astype(np.int16)  # many times as fast
+        return area_closing(area_opening(whole, 20), 20).astype(np.float32)
 
     return explained("eraser", lambda _scan: Slicewise("eraser", erase), chest(), QUICK)
 
@@ -64,18 +64,14 @@ def test_what_changes_nothing_keeps_noise_and_lesions_as_they_are():
         assert shape.kept == pytest.approx(1.0, abs=1e-2)
 
 
-def test_the_same_seed_gives_the_same_numbers(faithful):
-    again = explained("gaussian", partial(make_denoiser, "gaussian"), chest(), QUICK)
-    assert again.places == faithful.places
-    assert again.shapes == faithful.shapes
-
-
-def test_progress_rises_to_the_end():
+def test_the_same_seed_gives_the_same_numbers_and_progress_rises_to_the_end(faithful):
     told: list[float] = []
-    explained(
-        "identity", lambda _scan: Identity(), chest(), replace(QUICK, n_places=1),
+    again = explained(
+        "gaussian", partial(make_denoiser, "gaussian"), chest(), QUICK,
         on_step=lambda _what, share: told.append(share),
     )  # fmt: skip
+    assert again.places == faithful.places
+    assert again.shapes == faithful.shapes
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1.0)
 

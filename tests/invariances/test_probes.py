@@ -20,9 +20,13 @@ def scan():
     return chest()
 
 
-def probes_of(function, scan, places, diameters=(9.0,)):
+@pytest.fixture(scope="module")
+def simulator(scan):
+    return dose_simulator(scan, seed=1)
+
+
+def probes_of(function, simulator, places, diameters=(9.0,)):
     method = Slicewise("method", function)
-    simulator = dose_simulator(scan, seed=1)
     local = [local_method(method, chest(seed=seed), 3, WHOLE, margin=0) for seed in range(4)]
     outputs = np.stack([one(one.input[None])[0] for one in local])
     return probed(simulator, 3, local, outputs, places, diameters=diameters, kinds=ONE_KIND)
@@ -43,34 +47,34 @@ def test_where_there_is_no_room_there_are_no_sites(scan):
     assert sites(scan.read(3).hu, LUNG, scan.spacing[1:], 3, np.random.default_rng(0), largest=200.0) == []
 
 
-def test_a_method_that_halves_the_contrast_of_everything_keeps_detectability(scan):
-    found = probes_of(lambda hu: 0.5 * hu, scan, {SOFT: [(112, 112), (150, 112)]})
+def test_a_method_that_halves_the_contrast_of_everything_keeps_detectability(simulator):
+    found = probes_of(lambda hu: 0.5 * hu, simulator, {SOFT: [(112, 112), (150, 112)]})
     assert len(found) == 4
     for probe in found:
         assert probe.contrast_left == pytest.approx(0.5, abs=1e-4)
         assert probe.left == pytest.approx(probe.visible, rel=1e-3)
 
 
-def test_twice_the_contrast_is_twice_as_visible(scan):
-    shapes = by_shape(probes_of(lambda hu: hu, scan, {SOFT: [(112, 112)]}))
+def test_twice_the_contrast_is_twice_as_visible(simulator):
+    shapes = by_shape(probes_of(lambda hu: hu, simulator, {SOFT: [(112, 112)]}))
     assert shapes[1].visible == pytest.approx(2 * shapes[0].visible)
     assert [shape.n for shape in shapes] == [1, 1]
 
 
-def test_a_method_that_forgets_the_middle_loses_what_is_there_and_nothing_else(scan):
+def test_a_method_that_forgets_the_middle_loses_what_is_there_and_nothing_else(simulator):
     def forgets(hu):
         out = hu.copy()
         out[100:124, 100:124] = 45.0
         return out
 
-    found = probes_of(forgets, scan, {SOFT: [(112, 112), (152, 112)]})
+    found = probes_of(forgets, simulator, {SOFT: [(112, 112), (152, 112)]})
     inside = [one for one in found if one.y == 112]
     outside = [one for one in found if one.y == 152]
     assert all(one.contrast_left == pytest.approx(0.0, abs=1e-3) for one in inside)
     assert all(one.contrast_left == pytest.approx(1.0, abs=0.05) for one in outside)
 
 
-def test_neighbours_of_a_method_that_looks_along_z_show_the_lesion_too(scan):
+def test_neighbours_of_a_method_that_looks_along_z_show_the_lesion_too(simulator):
     class Mean:
         context = 1
 
@@ -80,7 +84,6 @@ def test_neighbours_of_a_method_that_looks_along_z_show_the_lesion_too(scan):
         def describe(self):
             return Slicewise("mean", None).describe()
 
-    simulator = dose_simulator(scan, seed=1)
     local = [local_method(Mean(), chest(seed=seed), 3, WHOLE, margin=0) for seed in range(4)]
     outputs = np.stack([one(one.input[None])[0] for one in local])
     place = {SOFT: [(112, 112)]}
@@ -91,10 +94,9 @@ def test_neighbours_of_a_method_that_looks_along_z_show_the_lesion_too(scan):
     assert small.contrast_left < 0.7
 
 
-def test_steps_are_counted(scan):
+def test_steps_are_counted(simulator):
     done = []
     places = {LUNG: [], SOFT: [(112, 112)]}
-    simulator = dose_simulator(scan, seed=1)
     local = [
         local_method(Slicewise("identity", lambda hu: hu), chest(seed=s), 3, WHOLE, margin=0)
         for s in range(4)
