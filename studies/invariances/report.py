@@ -13,12 +13,14 @@ from explaining import explanations
 from pictures import draw
 from scipy.stats import mannwhitneyu
 
+from lowdose.invariances.candidates import DIRECT, SAMPLED, SWEPT
+from lowdose.invariances.evidence import CONVICTED
+from lowdose.invariances.probes import VISIBLE
 from lowdose.provenance import package_versions, write_json, written_whole
 
 BEGIN, END = "<!-- results: written by study.py -->", "<!-- end of results -->"
 A_TRIAL = "A trial at small size: only tables and figure are its own; the words are about the full study."
-SEARCHES = DIRECT, LEARNED = "direct search", "learned representation"
-CONVICTED = 2.0
+SEARCHES = (DIRECT, SAMPLED)
 LABELS = {name: network.label for name, network in NETWORKS.items()} | {SHIPPED: SHIPPED}
 
 Record = dict[str, Any]
@@ -62,7 +64,7 @@ def of_method(explained: Sequence[Record]) -> Record:
         "places": len(places),
         "convicting": {who: sum(times >= CONVICTED for times in changes(places, who)) for who in SEARCHES},
         "largest": {who: max(changes(places, who), default=0.0) for who in SEARCHES},
-        "seen": sum(shape["visible"] >= 3 for shape in lesions),
+        "seen": sum(shape["visible"] >= VISIBLE for shape in lesions),
         "ignored": len(ignored),
         "largest_ignored_mm": max((shape["diameter_mm"] for shape in ignored), default=None),
         "directions": len(directions),
@@ -103,7 +105,7 @@ def directed(who: str) -> Any:
     def scores(one: Record) -> list[float]:
         found: dict[tuple[int, int, int], float] = {}
         for direction in one["directions"]:
-            if who not in direction["found_by"]:
+            if direction["found_by"] != who:
                 continue
             place = (direction["z"], direction["y"], direction["x"])
             beyond = direction["dice_by_noise"] - direction["dice"] if direction["response"] <= 1 else 0.0
@@ -115,9 +117,9 @@ def directed(who: str) -> Any:
 
 ANALYSES = {
     "by rank, direct search": ranked(DIRECT),
-    "by rank, learned representation": ranked(LEARNED),
-    "by direction, direct search": directed("direct"),
-    "by direction, learned representation": directed("representation"),
+    "by rank, learned representation": ranked(SAMPLED),
+    "by direction, direct search": directed(DIRECT),
+    "by direction, learned representation": directed(SWEPT),
 }
 
 
@@ -135,14 +137,14 @@ def lesions_judged(found: Mapping[str, list[Record]]) -> Record:
         for name, size in PLANTED_ERASERS_MM.items()
         for one in found.get(name, [])
         for shape in one["lesions"]
-        if shape["visible"] >= 3 and shape["diameter_mm"] < 0.7 * size
+        if shape["visible"] >= VISIBLE and shape["diameter_mm"] < 0.7 * size
     ]
     innocent = [
         1 - shape["kept"]
         for name in FAITHFUL
         for one in found.get(name, [])
         for shape in one["lesions"]
-        if shape["visible"] >= 3
+        if shape["visible"] >= VISIBLE
     ]
     convicted = sum(
         shape["ignored"] for name in FAITHFUL for one in found.get(name, []) for shape in one["lesions"]
@@ -183,9 +185,7 @@ def planted_table(results: Record) -> str:
         value = "–" if one["auc"] is None else f"{one['auc']:.2f}"
         rows.append(f"| {name} | {value} | {one['guilty']} | {one['innocent']} |")
     methods = results["methods"]
-    wrong = sum(
-        methods[name]["convicting"][who] for name in FAITHFUL if name in methods for who in (DIRECT, LEARNED)
-    )
+    wrong = sum(methods[name]["convicting"][who] for name in FAITHFUL if name in methods for who in SEARCHES)
     total = sum(2 * methods[name]["places"] for name in FAITHFUL if name in methods)
     lesions = results["lesions"]
     told = (
@@ -206,7 +206,7 @@ def findings_table(results: Record) -> str:
         rows.append(
             f"| {LABELS.get(name, name)} "
             f"| {one['convicting'][DIRECT]} of {one['places']} | {one['largest'][DIRECT]:.1f} × "
-            f"| {one['convicting'][LEARNED]} of {one['places']} | {one['largest'][LEARNED]:.1f} × "
+            f"| {one['convicting'][SAMPLED]} of {one['places']} | {one['largest'][SAMPLED]:.1f} × "
             f"| {one['altering']} of {one['directions']} | {one['ignored']} of {one['seen']} "
             f"| {'–' if ignored is None else f'{ignored:g} mm'} | {', '.join(one['gates_failed']) or '–'} |"
         )

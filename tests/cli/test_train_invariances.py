@@ -37,7 +37,7 @@ def test_from_scans_to_an_explanation_by_what_was_learned(scans, tmp_path):
     told = json.loads((out / "explanation.json").read_text())
     assert [gate["name"] for gate in told["gates"]][2:] == [
         "representation: structure missed", "flow: there and back", "flow: normal numbers",
-        "samples: consistent", "latents in use",
+        "samples: consistent", "latents: what they tell",
     ]  # fmt: skip
     other = lowdose("explain", "median", scans[0], "--invariances", learned, "--out", tmp_path / "other")
     assert other.status == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.morphology import area_closing, area_opening
 
-from lowdose.invariances.candidates import Place
+from lowdose.invariances.candidates import Candidate, Place
 from lowdose.invariances.response import local_method
 from lowdose.provenance import Step
 from lowdose.quality.structural_change import noise_null, scale_px
@@ -66,3 +66,8 @@ def place_of(method: Slicewise, seed: int = 0) -> Place:
         local, local(local.input[None])[0], 0, WINDOW, noise_null(slices, sigma, WINDOWS),
         noise_null(outputs, sigma, WINDOWS),
     )  # fmt: skip
+
+
+def largest_unanswered(candidates: Sequence[Candidate]) -> float:
+    """The largest change whose output stays the same, in multiples of what noise explains; at least 1."""
+    return max([1.0, *(one.change.structural for one in candidates if one.change.consistent)])

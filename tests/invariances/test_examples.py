@@ -49,10 +49,10 @@ def test_noise_of_the_smoothed_input_is_known_at_every_place(made):
 
 
 def test_what_is_there_is_not_made_again_and_methods_may_be_added(made):
-    before = (made.folder / "input.npy").stat().st_mtime_ns
+    before = (made.folder / ".input.npy").stat().st_mtime_ns
     make = {"median": partial(make_denoiser, "median")}
     again = make_examples(chest(n=12), make, made.folder, n_slices=4, n_lesions=3, seed=1)
-    assert (made.folder / "input.npy").stat().st_mtime_ns == before
+    assert (made.folder / ".input.npy").stat().st_mtime_ns == before
     assert again.output("median").shape == again.input.shape
     assert load_examples(made.folder).planted == made.planted
 
@@ -63,4 +63,4 @@ def test_other_wishes_make_everything_anew(made, tmp_path):
     one = np.array(first.input)
     second = make_examples(chest(n=4), {}, folder, n_slices=2, n_lesions=0, seed=2)
     assert not np.array_equal(one, second.input)
-    assert not list(folder.glob(".*"))
+    assert not list(folder.glob("*.part"))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,3 +36,13 @@ def test_a_flow_that_has_learned_nothing_is_told_by_its_numbers(flow):
     assert gate.passed is (float(gate.value) <= 0.1)
     assert 0 <= float(gate.value) <= 1
     assert np.isfinite(float(gate.value))
+
+
+def test_latents_that_have_collapsed_fail(flow):
+    learned, _, told = load_learned(flow)
+    place = place_of(IDENTITY)
+    for nats, passed in ((None, False), (0.05, False), (20.0, True)):
+        gate = learned_gates(replace(learned, nats=nats), [place, place], sampled(place, learned, 2))[-1]
+        assert gate.name == "latents: what they tell"
+        assert gate.passed is passed
+    assert learned.nats == told.nats

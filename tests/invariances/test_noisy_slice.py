@@ -50,3 +50,13 @@ def test_a_vessel_that_vanishes_alters_anatomy_and_noise_does_not():
     assert gone.alters_anatomy
     assert gone.dice < 0.5
     assert noisy.dice == pytest.approx(noisy.dice_by_noise, abs=0.1)
+
+
+def test_the_tissue_is_that_of_the_place_and_not_of_the_window():
+    slice_ = noisy_slice(OWN, LOW, CONSTANT, 0, 1.7)
+    place = place_in(slice_, CONSTANT, (slice(80, 144), slice(80, 144)))
+    y, x = np.mgrid[:64, :64]
+    for at, expected in (((32, 32), SOFT), ((32, 55), LUNG)):
+        spot = 300 * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / 8)
+        (candidate,) = judged(place, (place.input + spot).astype(np.float32)[None], "test")
+        assert slice_.tissue_at(place, candidate) == expected

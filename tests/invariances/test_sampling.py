@@ -15,7 +15,7 @@ def test_samples_of_what_passes_everything_on_are_the_input_itself(flow):
     place = place_of(KEEPS)
     for candidate in sampled(place, learned, 4):
         assert candidate.input == pytest.approx(place.input, abs=1e-2)
-        assert candidate.change.ignored == 0.0
+        assert candidate.change.structural < 0.1
 
 
 def test_samples_of_what_forgets_everything_are_all_consistent_and_differ(flow):

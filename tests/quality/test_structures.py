@@ -53,3 +53,14 @@ def test_dice_by_hand():
     assert dice(one, other) == pytest.approx(6 / 12)
     assert dice(np.zeros(3, bool), np.zeros(3, bool)) == 1.0
     assert dice(one, np.zeros(10, bool)) == 0.0
+
+
+def test_gas_in_the_stomach_is_no_lung():
+    y, x = np.mgrid[:200, :200]
+    hu = np.where(np.hypot(y - 100, x - 100) < 90, 50.0, -1000.0)
+    hu[np.hypot(y - 100, x - 60) < 30] = -850.0
+    hu[np.hypot(y - 100, x - 140) < 30] = -1000.0
+    masks = structures(hu)
+    assert masks[LUNG][100, 60]
+    assert masks[AIRWAY][100, 140]
+    assert not (masks[LUNG] | masks[VESSEL])[:, 110:].any()

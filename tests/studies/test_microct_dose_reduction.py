@@ -17,11 +17,6 @@ from lowdose.training.manifest import read_manifest
 STUDY = Path(__file__).parents[2] / "studies" / "microct_dose_reduction"
 
 
-@pytest.fixture(autouse=True)
-def _modules_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(STUDY))
-
-
 def module(name: str) -> Any:
     return import_module(name)
 

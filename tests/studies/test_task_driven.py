@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,6 @@ import pytest
 from lowdose.scan import Scan
 
 STUDY = Path(__file__).parents[2] / "studies" / "task_driven"
-MODULES = [path.stem for path in STUDY.glob("*.py")]
-
-
-@pytest.fixture(autouse=True)
-def _modules_find_each_other(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Other studies have modules of the same names."""
-    monkeypatch.syspath_prepend(str(STUDY))
-    others = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
-    yield
-    for name in MODULES:
-        sys.modules.pop(name, None)
-    sys.modules.update(others)
 
 
 def module(name: str) -> Any:

@@ -17,7 +17,7 @@ from lowdose.cli.terminal import SOME_FAILED, complain, give_up, print_json, ref
 from lowdose.cli.together import written_together
 from lowdose.denoising import MethodError
 from lowdose.io import Case, Derivation, InputError, OutputError, open_input, write_derived
-from lowdose.io.output import check_output, explained
+from lowdose.io.output import check_output, explained, whole_folder
 from lowdose.models.denoiser import DenoisingError
 from lowdose.physics.scanner import ScannerError
 from lowdose.provenance import CaseRecord, Run
@@ -80,6 +80,33 @@ def run_cases(job: Job, process: Process, report: Report | None = None) -> Run:
             if job.json:
                 print_json(run.as_json())
             give_up(f"the series are kept, but their record is not: {error}")
+    if job.json:
+        print_json(run.as_json())
+    return run
+
+
+def tell_cases(job: Job, tell: Callable[[Case, Path], CaseRecord]) -> Run:
+    """Have `tell` write about every CT series of the input, into the output or numbered folders in it.
+
+    All of it is there at once, with `run.json`, or nothing if every case failed: exit status 1.
+    """
+    started = datetime.now(UTC)
+    check_places(job.output, [job.source])
+    try:
+        with (
+            open_input(job.source, own=True) as found,
+            explained(job.output),
+            whole_folder(job.output) as folder,
+        ):
+            places = _destinations(found.cases, folder)
+            records = [tell(case, place) for case, place in zip(found.cases, places, strict=True)]
+            if all(record.error for record in records):
+                raise typer.Exit(SOME_FAILED)  # and leave nothing
+            left_aside = [{"source": item.source, "reason": item.reason} for item in found.left_aside]
+            run = Run(job.command, job.options, records, started, left_aside)
+            run.write(folder / "run.json")
+    except (InputError, OutputError) as error:
+        give_up(str(error))
     if job.json:
         print_json(run.as_json())
     return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,43 +30,25 @@ def detect(
 
     Research software: what it marks is for a reader to judge, and what it does not mark may be there.
     """
-    from lowdose.cli.cases import check_places, finish
-    from lowdose.cli.terminal import SOME_FAILED, give_up, print_json, refuse, say
+    from lowdose.cli.cases import Job, finish, tell_cases
+    from lowdose.cli.terminal import refuse, say
     from lowdose.cli.train_detector import need_detection
-    from lowdose.io import InputError, OutputError, open_input
-    from lowdose.io.output import explained, whole_folder
-    from lowdose.provenance import Run
 
     need_detection()
     from lowdose.training.detector_model import DetectorError, load_detector
 
-    started = datetime.now(UTC)
-    check_places(out, [source])
     try:
         network, card = load_detector(detector)
     except DetectorError as error:
         refuse(str(error))
     least = card.threshold if threshold is None else threshold
-    records = []
-    try:
-        with open_input(source, own=True) as found, explained(out), whole_folder(out) as folder:
-            for number, case in enumerate(found.cases, start=1):
-                place = folder / f"series-{number:02d}" if len(found.cases) > 1 else folder
-                records.append(_one_case(case, place, network, card, least))
-            if all(record.error for record in records):
-                raise typer.Exit(SOME_FAILED)  # and leave nothing
-            options: dict[str, Any] = {
-                "input": source, "detector": detector, "out": out, "threshold": least,
-                "detector_sha256": card.weights_sha256,
-            }  # fmt: skip
-            left_aside = [{"source": item.source, "reason": item.reason} for item in found.left_aside]
-            run = Run("detect", options, records, started, left_aside)
-            run.write(folder / "run.json")
-    except (InputError, OutputError) as error:
-        give_up(str(error))
+    options: dict[str, Any] = {
+        "input": source, "detector": detector, "out": out, "threshold": least,
+        "detector_sha256": card.weights_sha256,
+    }  # fmt: skip
+    job = Job("detect", source, out, options, as_json)
+    run = tell_cases(job, lambda case, place: _one_case(case, place, network, card, least))
     say(f"look at {out}: {OVERLAY}, {PAGE}; boxes in {FINDINGS}")
-    if as_json:
-        print_json(run.as_json())
     finish(run)
 
 

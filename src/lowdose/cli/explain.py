@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from lowdose.provenance import CaseRecord
 
 PAGE, SUMMARY = "report.html", "explanation.json"
+_PARTS = 100
+"""That progress is told in."""
 
 
 def explain(
@@ -51,20 +52,15 @@ def explain(
     The scan is taken to a lower dose, and inputs are sought that differ in structure while the method's
     output stays the same; lesions are planted to see which sizes and contrasts are kept.
     """
-    from lowdose.cli.cases import check_places, finish
+    from lowdose.cli.cases import Job, finish, tell_cases
     from lowdose.cli.denoise import parsed_settings
-    from lowdose.cli.terminal import SOME_FAILED, give_up, print_json, refuse, say
+    from lowdose.cli.terminal import refuse, say
     from lowdose.denoising import METHOD_SUMMARIES, MethodError, check_method, model_folder
     from lowdose.invariances.explain import Thoroughness
-    from lowdose.io import InputError, OutputError, open_input
-    from lowdose.io.output import explained, whole_folder
     from lowdose.models.card import ModelError
     from lowdose.models.denoiser import model_card
-    from lowdose.provenance import Run
 
-    started = datetime.now(UTC)
     chosen = parsed_settings(settings or [])
-    check_places(out, [source])
     try:
         check_method(method, chosen)
         if method not in METHOD_SUMMARIES:
@@ -73,26 +69,15 @@ def explain(
         refuse(str(error))
     thoroughness = Thoroughness(dose=dose, n_slices=slices, seed=seed)
     learned, network = _learned(method, invariances), _network(method)
-    records = []
-    try:
-        with open_input(source, own=True) as found, explained(out), whole_folder(out) as folder:
-            for number, case in enumerate(found.cases, start=1):
-                place = folder / f"series-{number:02d}" if len(found.cases) > 1 else folder
-                records.append(_one_case(case, place, method, chosen, thoroughness, learned, network))
-            if all(record.error for record in records):
-                raise typer.Exit(SOME_FAILED)  # and leave nothing
-            options: dict[str, Any] = {
-                "method": method, "input": source, "out": out, "dose": dose, "slices": slices,
-                "settings": chosen, "invariances": invariances, "seed": seed,
-            }  # fmt: skip
-            left_aside = [{"source": item.source, "reason": item.reason} for item in found.left_aside]
-            run = Run("explain", options, records, started, left_aside)
-            run.write(folder / "run.json")
-    except (InputError, OutputError) as error:
-        give_up(str(error))
+    options: dict[str, Any] = {
+        "method": method, "input": source, "out": out, "dose": dose, "slices": slices,
+        "settings": chosen, "invariances": invariances, "seed": seed,
+    }  # fmt: skip
+    run = tell_cases(
+        Job("explain", source, out, options, as_json),
+        lambda case, place: _one_case(case, place, method, chosen, thoroughness, learned, network),
+    )
     say(f"look at {out}: {PAGE}; numbers in {SUMMARY}")
-    if as_json:
-        print_json(run.as_json())
     finish(run)
 
 
@@ -153,7 +138,7 @@ def _one_case(
     scan = case.scan
     done = 0
     try:
-        with progress(f"explaining {method}", _PARTS) as advance:
+        with progress(f"explaining {method}", _PARTS, unit="step") as advance:
 
             def on_step(_what: str, share: float) -> None:
                 nonlocal done
@@ -177,6 +162,3 @@ def _one_case(
     say(f"{case.name}: {found.verdict.sentence}")
     facts = {"convicted": found.verdict.convicted, "verdict": found.verdict.sentence}
     return CaseRecord(case.name, case.source, output=str(place.name), notes=scan.notes, facts=facts)
-
-
-_PARTS = 100

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ Slices = Annotated[int, typer.Option(help="Of each scan, evenly spaced.", min=2)
 
 GENERAL = ("gaussian", "median", "total-variation", "non-local-means")
 """Methods that a representation learns from unless others are named."""
+_GO_ON = "time is up; go on with the same command and --resume"
 
 
 def train_representation(
@@ -44,31 +46,24 @@ def train_representation(
 
     It serves `lowdose train invariances` for any method.
     """
-    from lowdose.cli.terminal import give_up, refuse, say
+    from lowdose.cli.terminal import say
 
     need_learning()
     from lowdose.invariances.experiment import RepresentationPlan, learn_representation
     from lowdose.invariances.learning import IDENTITY
-    from lowdose.invariances.models import InvarianceError
     from lowdose.provenance import Run
-    from lowdose.training.checkpoint import CheckpointError
-    from lowdose.training.loop import TrainingError
 
     started = datetime.now(UTC)
     methods = tuple(method or GENERAL)
     training, held_back = _examples(scans, out, makers(methods), slices, seed)
     watched = partial(say_progress, measure="noise levels of structure missed")
-    try:
+    with _failures_told():
         card = learn_representation(
             training, held_back, (IDENTITY, *methods), out, RepresentationPlan(n_steps=steps, seed=seed),
             resume=resume, max_seconds=seconds_of(max_minutes), on_progress=watched,
         )  # fmt: skip
-    except InvarianceError as error:
-        refuse(str(error))
-    except (TrainingError, CheckpointError, OSError) as error:
-        give_up(str(error))
     if card is None:
-        say("time is up; go on with the same command and --resume")
+        say(_GO_ON)
         return
     options = {"scans": scans, "out": out, "methods": methods, "steps": steps, "slices": slices, "seed": seed}
     Run("train representation", options, [], started).write(out / "run.json")
@@ -94,7 +89,7 @@ def train_invariances(
     max_minutes: MaxMinutes = None,
 ) -> None:
     """Learn which inputs a method maps to the same output; for `lowdose explain --invariances`."""
-    from lowdose.cli.terminal import give_up, refuse, say
+    from lowdose.cli.terminal import refuse, say
 
     need_learning()
     from lowdose.denoising import METHOD_SUMMARIES, MethodError, model_folder
@@ -103,8 +98,6 @@ def train_invariances(
     from lowdose.models.card import ModelError
     from lowdose.models.denoiser import model_card
     from lowdose.provenance import Run
-    from lowdose.training.checkpoint import CheckpointError
-    from lowdose.training.loop import TrainingError
 
     started = datetime.now(UTC)
     try:
@@ -115,22 +108,34 @@ def train_invariances(
     name = Path(method).name
     training, held_back = _examples(scans, out, {name: makers([method])[method]}, slices, seed)
     watched = partial(say_progress, measure="nats a latent")
-    try:
+    with _failures_told():
         card = learn_flow(
             training, held_back, name, shared, out, FlowPlan(n_steps=steps, seed=seed), digest=digest,
             resume=resume, max_seconds=seconds_of(max_minutes), on_progress=watched,
         )  # fmt: skip
-    except InvarianceError as error:
-        refuse(str(error))
-    except (TrainingError, CheckpointError, OSError) as error:
-        give_up(str(error))
     if card is None:
-        say("time is up; go on with the same command and --resume")
+        say(_GO_ON)
         return
     options = {"method": method, "scans": scans, "out": out, "representation": representation, "steps": steps,
                "slices": slices, "seed": seed}  # fmt: skip
     Run("train invariances", options, [], started).write(out / "run.json")
     say(f"learned in {out}; use it with: lowdose explain {method} INPUT --invariances {out} --out FOLDER")
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """End with a sentence and the status that fits where learning fails."""
+    from lowdose.cli.terminal import give_up, refuse
+    from lowdose.invariances.models import InvarianceError
+    from lowdose.training.checkpoint import CheckpointError
+    from lowdose.training.loop import TrainingError
+
+    try:
+        yield
+    except InvarianceError as error:
+        refuse(str(error))
+    except (TrainingError, CheckpointError, OSError) as error:
+        give_up(str(error))
 
 
 def makers(methods: Sequence[str]) -> Mapping[str, MakeMethod]:

@@ -13,6 +13,13 @@ from lowdose.quality.structural_change import Change, NoiseNull, Window, change_
 
 Images = NDArray[np.float32]
 
+DIRECT = "direct search"
+CLIMBED = "search along gradients"
+SAMPLED = "learned representation"
+SWEPT = "direction of the representation"
+"""Who finds candidates; the last two by what was learned."""
+LEARNED = (SAMPLED, SWEPT)
+
 CORRECTIONS = 4
 """How often a candidate is corrected by what its output lacks."""
 

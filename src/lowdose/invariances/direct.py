@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from lowdose.invariances.candidates import Candidate, Place, judged, most_ignored
+from lowdose.invariances.candidates import DIRECT, Candidate, Place, judged
 from lowdose.quality.structural_change import smoothed
 
 Images = NDArray[np.float32]
-
-FOUND_BY = "direct search"
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Search:
     """How thoroughly to look."""
 
     radii_px: tuple[float, ...] = (2.0, 3.5)
-    """Of the spots: where they have fallen to a tenth of their contrast or less."""
+    """Of the spots: two standard deviations, where they have fallen to a seventh of their contrast."""
     reach: int = 32
     """Pixels along the square in the middle of a window that spots lie in."""
     step: int = 8
@@ -56,21 +54,19 @@ def spots(side: int, search: Search) -> Images:
 
 
 def directly_found(place: Place, search: Search = Search()) -> list[Candidate]:
-    """All candidates that were tried, the most ignored first, those that change the output last."""
+    """All candidates that were tried."""
     single = _scaled(place, spots(place.input.shape[0], search), search.first)
-    bright, dark = (judged(place, place.input + sign * single, FOUND_BY) for sign in (1, -1))
+    bright, dark = (judged(place, place.input + sign * single, DIRECT) for sign in (1, -1))
     mixtures = _scaled(place, _mixtures(place, single, bright, dark, search.n_mixtures), search.first)
     signed = np.concatenate([mixtures, -mixtures])
-    tried = [*bright, *dark, *judged(place, place.input + signed, FOUND_BY)]
+    tried = [*bright, *dark, *judged(place, place.input + signed, DIRECT)]
     best = sorted(tried, key=lambda one: one.change.response)[: search.n_strengthened]
     stronger = [
         place.input + np.float32(growth) * (one.input - place.input)
         for one in best
         for growth in search.growth
     ]
-    tried += judged(place, np.stack(stronger), FOUND_BY)
-    consistent = most_ignored(tried)
-    return consistent + [one for one in tried if not one.change.consistent]
+    return [*tried, *judged(place, np.stack(stronger), DIRECT)]
 
 
 def _scaled(place: Place, structures: Images, change: float) -> Images:

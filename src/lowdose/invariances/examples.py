@@ -36,9 +36,9 @@ MakeMethod = Callable[[Scan], Denoiser | SlabDenoiser]
 DOSE = 0.25
 """Fraction of the scan's own dose that a method is shown."""
 N_REALISATIONS = 2
-INPUT = "input"
-"""The name of the file that holds what methods were shown."""
-_FACTS = "facts.json"
+INPUT = ".input"
+"""Stands for what methods were shown; no method's name begins with a dot."""
+_FACTS, _DEVIATION = "facts.json", ".deviation"
 _REMEMBERED = 40
 """Slices"""
 _LEVEL_PX = 8.0
@@ -85,7 +85,7 @@ class Examples:
 
     def output(self, method: str) -> NDArray[np.int16]:
         """What `method` made of the input, the same shape."""
-        found: NDArray[np.int16] = np.load(self.folder / f"{method}.npy", mmap_mode="r")
+        found: NDArray[np.int16] = np.load(_file(self.folder, method), mmap_mode="r")
         return found
 
     @property
@@ -95,12 +95,8 @@ class Examples:
 
     @cached_property
     def deviation(self) -> NDArray[np.float16]:
-        """Standard deviation of the noise of the smoothed input, `[z, y, x]` in HU."""
-        found = np.empty((len(self.input), *self.input.shape[2:]), np.float16)
-        for z, slices in enumerate(self.input):
-            smooth = smoothed(slices.astype(np.float32), self.sigma_px)
-            variance = gaussian_filter(smooth.var(axis=0, ddof=1), _LEVEL_PX, mode="nearest")
-            found[z] = np.maximum(np.sqrt(variance), _LEAST_DEVIATION_HU)
+        """Standard deviation of the noise of the smoothed input, `[z, y, x]` in HU, on disk."""
+        found: NDArray[np.float16] = np.load(_file(self.folder, _DEVIATION), mmap_mode="r")
         return found
 
 
@@ -126,7 +122,7 @@ def make_examples(
     if not _holds(folder, facts):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    wanted = [name for name in (INPUT, *methods) if not (folder / f"{name}.npy").exists()]
+    wanted = [name for name in (INPUT, *methods) if not _file(folder, name).exists()]
     if wanted:
         lesions = planted_models(scan, n_lesions, np.random.default_rng([seed, 1]))
         simulator, _ = with_lesions(dose_simulator(scan, seed=seed), lesions)
@@ -137,6 +133,8 @@ def make_examples(
         ]
         makers: Mapping[str, MakeMethod] = {INPUT: lambda _scan: Identity(), **methods}
         _write(low, {name: makers[name] for name in wanted}, chosen, folder, on_slice)
+        if INPUT in wanted:
+            _write_deviation(folder, scale_px(scan.spacing[1:]))
         told = {
             "wanted": facts,
             "spacing": list(scan.spacing[1:]),
@@ -155,7 +153,7 @@ def load_examples(folder: Path) -> Examples:
         facts["wanted"]["scan"],
         (dy, dx),
         tuple(Planted(**one) for one in facts["planted"]),
-        np.load(folder / f"{INPUT}.npy", mmap_mode="r"),
+        np.load(_file(folder, INPUT), mmap_mode="r"),
     )
 
 
@@ -197,7 +195,7 @@ def _write(
     """What each of `methods` makes of the slices `chosen` of all scans in `low`, a file each."""
     shape = (len(chosen), len(low), *low[0].shape[1:])
     denoised = {name: [denoise(scan, make(scan)) for scan in low] for name, make in methods.items()}
-    parts = {name: folder / f".{name}.part.npy" for name in methods}
+    parts = {name: folder / f"{name}.part" for name in methods}
     stored = {name: np.lib.format.open_memmap(part, "w+", np.int16, shape) for name, part in parts.items()}
     for place, z in enumerate(chosen):
         for name, scans in denoised.items():
@@ -206,7 +204,24 @@ def _write(
         on_slice()
     for name, part in parts.items():
         stored[name].flush()
-        part.rename(folder / f"{name}.npy")
+        part.rename(_file(folder, name))
+
+
+def _file(folder: Path, name: str) -> Path:
+    """What the method `name` made, or the input."""
+    return folder / f"{name}.npy"
+
+
+def _write_deviation(folder: Path, sigma_px: float) -> None:
+    """What the realisations tell of the noise of each slice, once it is smoothed."""
+    inputs: NDArray[np.int16] = np.load(_file(folder, INPUT), mmap_mode="r")
+    shape = (len(inputs), *inputs.shape[2:])
+    stored = np.lib.format.open_memmap(_file(folder, _DEVIATION), "w+", np.float16, shape)
+    for z, slices in enumerate(inputs):
+        smooth = smoothed(slices.astype(np.float32), sigma_px)
+        variance = gaussian_filter(smooth.var(axis=0, ddof=1), _LEVEL_PX, mode="nearest")
+        stored[z] = np.maximum(np.sqrt(variance), _LEAST_DEVIATION_HU)
+    stored.flush()
 
 
 def _remembered(scan: Scan) -> Scan:

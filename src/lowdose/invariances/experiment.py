@@ -19,6 +19,7 @@ from lowdose.invariances.learning import (
     LearnFlow,
     LearnRepresentation,
     Likelihood,
+    divergence,
     shown,
     smooth,
 )
@@ -123,7 +124,7 @@ def learn_representation(
         outcome.network, folder, sigma_px=sigma_px, pixel_mm=(min(spacing), max(spacing)), dose=dose,
         scans=tuple(example.name for example in training), methods=tuple(methods),
         training=f"{plan.n_steps} steps of {plan.batch_size} patches of {plan.sizes.side} pixels",
-        error=None if found is None else found.error,
+        error=None if found is None else found.error, nats=_told_by_latents(batches, outcome.network),
     )  # fmt: skip
 
 
@@ -221,6 +222,16 @@ def _missed_structure(batches: Sequence[Batch], sigma_px: float) -> Validate:
         return Validation(math.sqrt(sum(found) / len(found)), None) if found else None
 
     return validate
+
+
+def _told_by_latents(batches: Sequence[Batch], network: Representation) -> float | None:
+    """Mean divergence in nats of the latents of `batches`; None without any."""
+    found = []
+    for batch in batches:
+        denoised, _, image = shown(batch, torch.device("cpu"))
+        with torch.no_grad():
+            found.append(float(divergence(*network.encode(image, denoised)).mean()))
+    return sum(found) / len(found) if found else None
 
 
 def _surprise(batches: Sequence[Batch], representation: Representation) -> Validate:

@@ -11,9 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.denoising import Denoiser, SlabDenoiser
-from lowdose.invariances.candidates import Candidate, Place, most_ignored
+from lowdose.invariances.candidates import (
+    CLIMBED,
+    DIRECT,
+    LEARNED,
+    SAMPLED,
+    Candidate,
+    Place,
+    most_ignored,
+)
 from lowdose.invariances.controls import control_gates, controlled
-from lowdose.invariances.direct import FOUND_BY as DIRECT
 from lowdose.invariances.direct import Search, directly_found
 from lowdose.invariances.evidence import (
     DirectionEffect,
@@ -136,18 +143,16 @@ class _Found:
 
     def forget_learned(self) -> None:
         """Leave out what was found by what was learned."""
-        self.findings[:] = [one for one in self.findings if "represent" not in one.candidate.found_by]
-        self.directions[:] = [one for one in self.directions if "represent" not in one.found_by]
+        self.findings[:] = [one for one in self.findings if one.candidate.found_by not in LEARNED]
+        self.directions[:] = [one for one in self.directions if one.found_by not in LEARNED]
         self.places[:] = [
-            replace(one, found={who: times for who, times in one.found.items() if "represent" not in who})
+            replace(one, found={who: times for who, times in one.found.items() if who not in LEARNED})
             for one in self.places
         ]
 
 
 def _learned_gates(learned: Learned, found: _Found) -> tuple[Gate, ...]:
-    from lowdose.invariances.gates import (
-        learned_gates,
-    )  # torch takes seconds, and the direct search none of it
+    from lowdose.invariances.gates import learned_gates  # torch: see _search
 
     places = [place for place, _ in found.sampled]
     return learned_gates(learned, places, [one for _, some in found.sampled for one in some])
@@ -169,14 +174,14 @@ def _search(
         candidates = {DIRECT: directly_found(place, thoroughness.search)}
         moves = [(float("nan"), one) for one in most_ignored(candidates[DIRECT])[:2]]
         if network is not None and index < thoroughness.n_climbed:
-            from lowdose.invariances import gradients  # torch takes seconds, and the direct search none of it
+            from lowdose.invariances import gradients  # torch takes seconds, others need none
 
-            candidates[gradients.FOUND_BY] = gradients.found_by_gradients(place, network, seed=level.z)
+            candidates[CLIMBED] = gradients.found_by_gradients(place, network, seed=level.z)
         if learned is not None:
-            from lowdose.invariances import sampling  # torch takes seconds, and the direct search none of it
+            from lowdose.invariances import sampling
 
-            candidates[sampling.SAMPLED] = sampling.sampled(place, learned, seed=level.z)
-            found.sampled.append((place, candidates[sampling.SAMPLED]))
+            candidates[SAMPLED] = sampling.sampled(place, learned, seed=level.z)
+            found.sampled.append((place, candidates[SAMPLED]))
             for one in sampling.directions(place, learned, seed=level.z):
                 moves += [(one.share, candidate) for candidate in one.towards]
         found.directions.extend(
@@ -184,7 +189,7 @@ def _search(
         )
         found.places.append(_searched(place, tissue, candidates))
         found.findings.extend(
-            finding_of(place, one, tissue, spacing)
+            finding_of(place, one, level.tissue_at(place, one), spacing)
             for some in candidates.values()
             for one in most_ignored(some)[:1]
             if one.change.structural > 1.0

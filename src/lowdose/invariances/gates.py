@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from lowdose.invariances.candidates import Candidate, Place
 from lowdose.invariances.evidence import Gate
-from lowdose.invariances.learning import SCALING, divergence
+from lowdose.invariances.learning import SCALING
 from lowdose.invariances.sampling import Learned
 from lowdose.quality.structural_change import smoothed
 
@@ -21,8 +21,8 @@ FARTHEST = 0.1
 """Kolmogorov and Smirnov's distance of the flow's numbers from normal ones."""
 FEWEST_CONSISTENT = 0.5
 """Share of the sampled inputs whose outputs are the same but for noise."""
-ACTIVE_NATS = 0.01
-"""Divergence of a latent from which it tells something."""
+FEWEST_NATS = 1.0
+"""That the latents must tell of an input, over all methods that were learned from."""
 
 
 def learned_gates(
@@ -38,12 +38,11 @@ def learned_gates(
         normal, _ = learned.flow(latents, denoised)
         back = learned.flow.inverse(normal, denoised)
         again = learned.representation.decode(mean, denoised)[:, 0].numpy()
-        by_latent = divergence(mean[..., None], log_variance[..., None], dim=2).mean(dim=0)
     missed = _missed(places, SCALING.unscaled(again))
     trip = float((back - latents).abs().max())
     distance = float(kstest(normal.numpy().ravel(), "norm").statistic)
     consistent = float(np.mean([one.change.consistent for one in sampled])) if sampled else 0.0
-    active = int((by_latent > ACTIVE_NATS).sum())
+    nats = learned.nats
     return (
         Gate(
             "representation: structure missed", f"{missed:.2f} × noise", f"at most {MOST_MISSED:g}",
@@ -64,8 +63,9 @@ def learned_gates(
             "Sampled inputs must have the same output but for noise.",
         ),
         Gate(
-            "latents in use", f"{active} of {mean.shape[1]}", "any number", True,
-            "None in use means that, as far as was learned, the output lacks nothing but noise.",
+            "latents: what they tell", "not measured" if nats is None else f"{nats:.1f} nats",
+            f"at least {FEWEST_NATS:g}", nats is not None and nats >= FEWEST_NATS,
+            "Latents that tell nothing of any method's inputs have collapsed, and find nothing.",
         ),
     )  # fmt: skip
 

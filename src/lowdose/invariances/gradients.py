@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jvp, vjp
 from torch.nn import functional
 
-from lowdose.invariances.candidates import Candidate, Place, judged
+from lowdose.invariances.candidates import CLIMBED, Candidate, Place, judged
 from lowdose.invariances.learning import smooth
 from lowdose.models.card import WEIGHTS, ModelCard
 from lowdose.models.denoiser import model_card
@@ -28,7 +28,6 @@ from lowdose.networks import NETWORKS
 
 Images = NDArray[np.float32]
 
-FOUND_BY = "search along gradients"
 _POWER = 8
 """Of the norm that stands for the largest value, so that all large ones have a say."""
 _RESPONSE_LIMIT = 0.9
@@ -106,7 +105,7 @@ def found_by_gradients(
     with torch.no_grad():
         climbed = smooth(parameters * inside, 1.0)[:, 0].numpy()
     weaker = np.concatenate([np.float32(share) * climbed for share in (1.0, 0.85, 0.7, 0.5)])
-    return judged(place, place.input + weaker, FOUND_BY)
+    return judged(place, place.input + weaker, CLIMBED)
 
 
 def answered_directions(

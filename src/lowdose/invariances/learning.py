@@ -26,9 +26,8 @@ from lowdose.training.loop import Descend, Trained, Turn
 
 SCALING = HuScaling(-300.0, 500.0)
 """Of what representation and flow see."""
-IDENTITY, CONSTANT = "identity", "constant"
-"""What needs no file: the input itself, and one value everywhere."""
-CONSTANT_HU = -300.0
+IDENTITY = "identity"
+"""What needs no file: the input itself."""
 
 _TISSUE_HU = -950.0
 _LEAST_TISSUE = 0.3
@@ -56,11 +55,8 @@ class ExamplePatches:
         method = self.methods[int(generator.integers(len(self.methods)))]
         z, number, window = self._place(example, generator)
         image = example.input[z, number][window].astype(np.float32)
-        if method == IDENTITY:
-            output = image
-        elif method == CONSTANT:
-            output = np.full_like(image, CONSTANT_HU)
-        else:
+        output = image
+        if method != IDENTITY:
             output = example.output(method)[z, number][window].astype(np.float32)
         both = np.stack([output, example.deviation[z][window].astype(np.float32), image])
         both = np.rot90(both, int(generator.integers(4)), axes=(1, 2))
@@ -126,11 +122,7 @@ class LearnRepresentation:
         mean, log_variance = self.model.encode(image, denoised)
         latents = sampled(mean, log_variance, turn)
         made = self.model.decode(latents, denoised, turn.generator)
-        fake = made.detach()
-        critical = wgan_critic_loss(self.critic(image, denoised), self.critic(fake, denoised))
-        critical = critical + self.penalty * gradient_penalty(
-            lambda one: self.critic(one, denoised), image, fake, turn.uniform()
-        )
+        critical = critic_loss(self.critic, image, made.detach(), denoised, self.penalty, turn)
         descend("critic", critical)
         unlikely = self.likelihood(made, image, deviation).mean()
         surprise = divergence(mean, log_variance).mean()
@@ -182,11 +174,7 @@ class LearnAsPublished:
         denoised, _, image = shown(batch, turn.device)
         mean, log_variance = self.model.encode(image, denoised)
         made = self.model.decode(sampled(mean, log_variance, turn), denoised, turn.generator)
-        fake = made.detach()
-        critical = wgan_critic_loss(self.critic(image, denoised), self.critic(fake, denoised))
-        critical = critical + self.penalty * gradient_penalty(
-            lambda one: self.critic(one, denoised), image, fake, turn.uniform()
-        )
+        critical = critic_loss(self.critic, image, made.detach(), denoised, self.penalty, turn)
         descend("critic", critical)
         surprise = divergence(mean, log_variance).mean()
         loss = self.absolute * (made - image).abs().sum() / len(image) + self.surprise * surprise
@@ -226,6 +214,14 @@ class LearnFlow:
         return {"loss": float(loss.detach())}
 
 
+def critic_loss(
+    critic: Critic, real: Tensor, fake: Tensor, denoised: Tensor, penalty: float, turn: Turn
+) -> Tensor:
+    """Of a Wasserstein critic with a gradient penalty, which sees the denoised image beside either input."""
+    slope = gradient_penalty(lambda one: critic(one, denoised), real, fake, turn.uniform())
+    return wgan_critic_loss(critic(real, denoised), critic(fake, denoised)) + penalty * slope
+
+
 def weight_of_divergence(done: float) -> float:
     """For the share `done` of the steps: a hundredth in the first half, then rising to one at nine tenths.
 
@@ -249,9 +245,9 @@ def sampled(mean: Tensor, log_variance: Tensor, turn: Turn) -> Tensor:
     return mean + (0.5 * log_variance).exp() * chance.to(mean.device)
 
 
-def divergence(mean: Tensor, log_variance: Tensor, *, dim: int = 1) -> Tensor:
-    """Of the posterior from independent normal numbers, in nats, summed along `dim`."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=dim)
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Of the posterior from independent normal numbers, nats for each sample `(b,)`."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
 
 
 def smooth(images: Tensor, sigma_px: float) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
 
 from lowdose.invariances.flow import ConditionalFlow, FlowSizes
 from lowdose.invariances.representation import Representation, RepresentationSizes
@@ -27,7 +28,6 @@ SHARED = "representation"
 """The folder of the representation within that of a flow."""
 
 Card = TypeVar("Card", bound=BaseModel)
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class InvarianceError(Exception):
@@ -54,6 +54,8 @@ class RepresentationCard(_Strict):
     training: str
     error: float | None
     """Root mean square of the structure it misses of patches held back, in standard deviations of noise."""
+    nats: float | None
+    """What its latents tell of an input, over all methods: next to nothing if they have collapsed."""
     weights_sha256: str
 
 
@@ -81,12 +83,11 @@ def write_representation(network: Representation, folder: Path, **told: Any) -> 
 def load_representation(folder: Path) -> tuple[Representation, RepresentationCard]:
     """The representation in `folder` and its card; InvarianceError if it is damaged or not one."""
     card = _card(folder, REPRESENTATION_CARD, RepresentationCard)
-    try:
+    with _damage_told(folder):
         network = Representation(RepresentationSizes(**_tuples(card.sizes)))
         network.load_state_dict(read_weights(folder, card.weights_sha256, REPRESENTATION_CARD))
-    except (CardedError, TypeError, ValueError, RuntimeError) as error:
-        raise _unusable(folder, error) from None
-    return _at_rest(network), card
+    network.eval().requires_grad_(False)
+    return network, card
 
 
 def write_flow(network: ConditionalFlow, folder: Path, **told: Any) -> FlowCard:
@@ -100,12 +101,11 @@ def write_flow(network: ConditionalFlow, folder: Path, **told: Any) -> FlowCard:
 def load_flow(folder: Path) -> tuple[ConditionalFlow, FlowCard]:
     """The flow in `folder` and its card; InvarianceError if it is damaged or not one."""
     card = _card(folder, FLOW_CARD, FlowCard)
-    try:
+    with _damage_told(folder):
         network = ConditionalFlow(FlowSizes(**_tuples(card.sizes)))
         network.load_state_dict(read_weights(folder, card.weights_sha256, FLOW_CARD))
-    except (CardedError, TypeError, ValueError, RuntimeError) as error:
-        raise _unusable(folder, error) from None
-    return _at_rest(network), card
+    network.eval().requires_grad_(False)
+    return network, card
 
 
 def load_learned(folder: Path) -> tuple[Learned, FlowCard, RepresentationCard]:
@@ -119,7 +119,7 @@ def load_learned(folder: Path) -> tuple[Learned, FlowCard, RepresentationCard]:
         raise InvarianceError(
             f"{folder}: was learned with another representation than its own; train it anew"
         )
-    return Learned(representation, flow), card, told
+    return Learned(representation, flow, told.nats), card, told
 
 
 def copied(representation: Path, place: Path) -> Path:
@@ -134,21 +134,19 @@ def copied(representation: Path, place: Path) -> Path:
 def _card(folder: Path, name: str, kind: type[Card]) -> Card:
     if not (folder / name).is_file():
         raise InvarianceError(f"{folder}: holds no {name}; `lowdose train invariances` makes such folders")
-    try:
+    with _damage_told(folder):
         return read_card(folder / name, kind)
-    except CardedError as error:
-        raise _unusable(folder, error) from None
 
 
-def _at_rest(network: Network) -> Network:
-    network.eval().requires_grad_(False)
-    return network
+@contextmanager
+def _damage_told(folder: Path) -> Iterator[None]:
+    """InvarianceError for whatever keeps what is in `folder` from being read."""
+    try:
+        yield
+    except (CardedError, TypeError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise InvarianceError(f"{folder}: cannot be used ({first}); train it anew") from None
 
 
 def _tuples(sizes: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()}
-
-
-def _unusable(folder: Path, error: Exception) -> InvarianceError:
-    first = str(error).splitlines()[0]
-    return InvarianceError(f"{folder}: cannot be used ({first}); train it anew")

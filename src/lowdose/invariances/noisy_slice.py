@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from lowdose.invariances.evidence import DirectionEffect, NoiseKept
 from lowdose.invariances.response import SIDE, local_method
 from lowdose.invariances.windows import bodily_windows
 from lowdose.quality.structural_change import NoiseNull, Window, noise_null, smoothed
-from lowdose.quality.structures import LUNG, SOFT, dice, structures
+from lowdose.quality.structures import LUNG, SOFT, Masks, dice, structures
 from lowdose.scan import Scan
 
 Images = NDArray[np.float32]
@@ -31,6 +32,19 @@ class NoisySlice:
     outputs: Images
     of_input: NoiseNull
     of_output: NoiseNull
+
+    @cached_property
+    def masks(self) -> list[Masks]:
+        """The structures of every input."""
+        return [structures(smoothed(one, self.of_input.sigma_px)) for one in self.inputs]
+
+    def tissue_at(self, place: Place, candidate: Candidate) -> str:
+        """What the scan shows where a candidate of `place` differs most."""
+        rows, columns = place.window
+        row, column = candidate.change.place
+        at = rows.start + row, columns.start + column
+        shown = structures(smoothed(self.anatomy, self.of_input.sigma_px))
+        return next((name for name, mask in shown.items() if mask[at]), "no tissue")
 
 
 def noisy_slice(
@@ -55,10 +69,9 @@ def direction_effect(place: Place, level: NoisySlice, share: float, candidate: C
     """Which structure's mask changes most, compared with what noise does to it."""
     sigma = place.of_input.sigma_px
     rows, columns = place.window
-    whole = [smoothed(one, sigma) for one in level.inputs]
     moved = level.inputs[0].copy()
     moved[place.window] = candidate.input
-    masks = [{name: mask[place.window] for name, mask in structures(one).items()} for one in whole]
+    masks = [{name: mask[place.window] for name, mask in one.items()} for one in level.masks]
     after = {name: mask[place.window] for name, mask in structures(smoothed(moved, sigma)).items()}
     found = []
     for name, mask in masks[0].items():
@@ -74,6 +87,7 @@ def direction_effect(place: Place, level: NoisySlice, share: float, candidate: C
 
 
 def noise_kept(level: NoisySlice) -> list[NoiseKept]:
+    """What is left of noise in lung and in soft tissue, where there is enough of either."""
     masks = structures(smoothed(level.anatomy, 2 * level.of_input.sigma_px))
     of_input, of_output = (images - images.mean(axis=0) for images in (level.inputs, level.outputs))
     factor = len(level.inputs) / (len(level.inputs) - 1)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowdose.denoising import Denoiser, SlabDenoiser
+from lowdose.quality.structural_change import Window
 from lowdose.scan import Scan
 
 Images = NDArray[np.float32]
-Window = tuple[slice, slice]
 
 SIDE = 64
 """Pixels of a window along y and x."""

@@ -9,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lowdose.invariances.candidates import Candidate, Place, corrected, judged
+from lowdose.invariances.candidates import SAMPLED, SWEPT, Candidate, Place, corrected, judged
 from lowdose.invariances.flow import ConditionalFlow
 from lowdose.invariances.learning import SCALING
 from lowdose.invariances.representation import Representation
 
 Images = NDArray[np.float32]
 
-SAMPLED, SWEPT = "learned representation", "direction of the representation"
 N_SAMPLES = 32
 
 
@@ -26,6 +25,8 @@ class Learned:
 
     representation: Representation
     flow: ConditionalFlow
+    nats: float | None = None
+    """What the latents of the representation tell, over all its methods; None if nobody measured it."""
 
     def latents(self, place: Place, n: int, seed: int) -> Tensor:
         """`n` latents that go with the output of `place`, `(n, latents)`."""

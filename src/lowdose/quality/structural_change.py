@@ -38,8 +38,6 @@ class NoiseNull:
     """Standard deviation in HU of the difference of two noise realisations, `[y, x]`."""
     limit: float
     """How many of these the largest difference in a window reaches in one of twenty pairs."""
-    pairs: tuple[float, ...]
-    """The largest differences of all pairs and windows, as multiples of the limit."""
 
     def change(self, difference: Images, window: Window) -> Images:
         """`[..., y, x]` in HU of `window`, as multiples of what noise reaches; 1 is the limit.
@@ -80,7 +78,7 @@ def noise_null(realisations: Images, sigma_px: float, windows: Sequence[Window])
             for window in windows
         ]
     limit = max(float(np.quantile(largest, _LEVEL)), 1e-6)
-    return NoiseNull(sigma_px, _deviation(smooth), limit, tuple(value / limit for value in largest))
+    return NoiseNull(sigma_px, _deviation(smooth), limit)
 
 
 def _in_deviations(difference: Images, sigma_px: float, deviation: Images) -> Images:
@@ -113,14 +111,6 @@ class Change:
     def consistent(self) -> bool:
         """Whether a reader could not tell the outputs apart."""
         return self.response <= 1.0
-
-    @property
-    def ignored(self) -> float:
-        """How far the input changed beyond noise while the output did not: 0 where noise explains it.
-
-        The logarithm of the change of the input over that of the output or 1, whichever is more.
-        """
-        return max(0.0, float(np.log(max(self.structural, 1e-12) / max(self.response, 1.0))))
 
 
 def change_of(

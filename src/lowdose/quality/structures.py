@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_closing, binary_fill_holes, binary_opening, label
+from scipy.ndimage import binary_closing, binary_fill_holes, binary_opening, label, mean
 
 Masks = Mapping[str, NDArray[np.bool_]]
 
@@ -32,26 +32,26 @@ def structures(smooth: NDArray[np.floating]) -> Masks:
     """Masks `[y, x]` by name of a smoothed slice in HU; what lies outside the body is in none."""
     body = binary_fill_holes(binary_opening(smooth > _BODY_HU, iterations=2))
     field = lung_field(smooth, body)
-    masks = {
+    elsewhere = body & ~field
+    return {
         AIRWAY: body & (smooth < _AIR_HU),
         LUNG: field & (smooth >= _AIR_HU) & (smooth < _SOLID_HU),
         VESSEL: field & (smooth >= _SOLID_HU),
-        FAT: (smooth >= _FAT_HU) & (smooth < _SOFT_HU),
-        SOFT: (smooth >= _SOFT_HU) & (smooth < _BONE_HU),
-        BONE: smooth >= _BONE_HU,
+        FAT: elsewhere & (smooth >= _FAT_HU) & (smooth < _SOFT_HU),
+        SOFT: elsewhere & (smooth >= _SOFT_HU) & (smooth < _BONE_HU),
+        BONE: elsewhere & (smooth >= _BONE_HU),
     }
-    return {name: mask & body & (field == (name in (LUNG, VESSEL))) | (mask & (name == AIRWAY))
-            for name, mask in masks.items()}  # fmt: skip
 
 
 def lung_field(smooth: NDArray[np.floating], body: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The lungs with their vessels, `[y, x]`."""
-    aerated = body & (smooth < _LUNG_HU)
-    parts, n = label(aerated)
-    sizes = np.bincount(parts.ravel(), minlength=n + 1)
-    large = sizes >= _LUNG_PX
-    large[0] = False
-    lungs = large[parts]
+    """The lungs with their vessels, `[y, x]`; gas in stomach or bowel is thinner than they are."""
+    parts, n = label(body & (smooth < _LUNG_HU))
+    numbers = np.arange(1, n + 1)
+    sizes, densities = (
+        np.bincount(parts.ravel(), minlength=n + 1)[1:],
+        np.asarray(mean(smooth, parts, numbers)),
+    )
+    lungs = np.isin(parts, numbers[(sizes >= _LUNG_PX) & (densities >= _AIR_HU)])
     if not lungs.any():
         return np.zeros_like(lungs)
     disc = np.hypot(*np.mgrid[-_CLOSING_PX : _CLOSING_PX + 1, -_CLOSING_PX : _CLOSING_PX + 1]) <= _CLOSING_PX

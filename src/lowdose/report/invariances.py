@@ -10,6 +10,7 @@ import numpy as np
 
 from lowdose.figures import INPUT_COLOUR, REFERENCE_COLOUR, RESULT_COLOURS, Figure
 from lowdose.figures.invariances import LesionLeft, Pair, lesions_figure, pair_figure, places_figure
+from lowdose.invariances.candidates import SAMPLED
 from lowdose.invariances.evidence import CONVICTED, Explanation, Finding
 from lowdose.invariances.probes import VISIBLE
 from lowdose.report.content import software_facts
@@ -222,7 +223,7 @@ def _tables(found: Explanation) -> list[Table]:
 
 
 def _how(found: Explanation) -> Facts:
-    learned = any("learned" in who for one in found.places for who in one.found)
+    learned = any(SAMPLED in one.found for one in found.places)
     rows: Mapping[str, str] = {
         "Shown to the method": f"the scan at {100 * found.dose:g} % of its dose, with several noises",
         "Places": f"{len(found.places)} windows in {len(found.slices)} slices",
