@@ -25,6 +25,7 @@ TESTED_ELSEWHERE = {
         ("io/lidc.py", "io/rtstruct.py", "io/scan_grid.py", "io/segmentation.py"), "io/test_annotations.py"
     ),
     "report/simulation.py": "cli/test_simulate.py",
+    "phantoms/module_measurement.py": "phantoms/test_measurement.py",
     "report/phantom.py": "cli/test_phantom_measure.py",
     "report/any_object.py": "cli/test_phantom_measure.py",
 }

@@ -19,7 +19,8 @@ from lowdose.io.nifti import write_nifti
 from lowdose.phantoms.any_object import Material, ObjectMeasurement
 from lowdose.phantoms.finding import Located
 from lowdose.phantoms.layout import Insert, Layout, Module, Region
-from lowdose.phantoms.measurement import ArmMeasurement, ModuleMeasurement, Spectrum
+from lowdose.phantoms.measurement import ArmMeasurement
+from lowdose.phantoms.module_measurement import ModuleMeasurement, Spectrum
 from lowdose.phantoms.object_readings import object_readings
 from lowdose.phantoms.places import Places, Squares
 from lowdose.phantoms.pose import Pose

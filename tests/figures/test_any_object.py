@@ -11,7 +11,7 @@ from lowdose.figures.any_object import (
     truth_transfer_figure,
 )
 from lowdose.phantoms.any_object import Material, ObjectMeasurement, Structure
-from lowdose.phantoms.measurement import Spectrum
+from lowdose.phantoms.module_measurement import Spectrum
 from lowdose.phantoms.places import Places, Rod, Squares
 from lowdose.quality.resolution import TaskTransfer
 from lowdose.quality.spectra import RadialSpectrum

@@ -35,7 +35,8 @@ from lowdose.figures.phantom import (
 )
 from lowdose.phantoms.any_object import Material, ObjectMeasurement, Structure
 from lowdose.phantoms.layout import Bars, Insert, Layout, Module, Region, five_regions
-from lowdose.phantoms.measurement import INNER_SHARE, ArmMeasurement, ModuleMeasurement, Spectrum
+from lowdose.phantoms.measurement import ArmMeasurement
+from lowdose.phantoms.module_measurement import INNER_SHARE, ModuleMeasurement, Spectrum
 from lowdose.phantoms.places import Places, Rod, Squares
 from lowdose.phantoms.pose import Pose
 from lowdose.quality.bars import BarTransfer

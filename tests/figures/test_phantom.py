@@ -15,7 +15,8 @@ from lowdose.figures.phantom import (
     uniformity_figure,
 )
 from lowdose.phantoms.layout import Bars, Insert, Module, Region, five_regions
-from lowdose.phantoms.measurement import ArmMeasurement, ModuleMeasurement, Spectrum
+from lowdose.phantoms.measurement import ArmMeasurement
+from lowdose.phantoms.module_measurement import ModuleMeasurement, Spectrum
 from lowdose.phantoms.pose import Pose
 from lowdose.quality.bars import BarTransfer
 from lowdose.quality.resolution import TaskTransfer

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lowdose.phantoms.any_object import Material, ObjectMeasurement, Structure
-from lowdose.phantoms.measurement import Spectrum
+from lowdose.phantoms.module_measurement import Spectrum
 from lowdose.phantoms.object_readings import OBJECT_PROTOCOL, object_readings
 from lowdose.quality.resolution import TaskTransfer
 from lowdose.quality.spectra import RadialSpectrum

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lowdose.phantoms.layout import Insert, Module, Region, five_regions
-from lowdose.phantoms.measurement import ArmMeasurement, ModuleMeasurement
+from lowdose.phantoms.measurement import ArmMeasurement
+from lowdose.phantoms.module_measurement import ModuleMeasurement
 from lowdose.phantoms.readings import PROTOCOL, Reading, linearity, readings
 from lowdose.quality.bars import BarTransfer
 from lowdose.quality.uniformity import Circle

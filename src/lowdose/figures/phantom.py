@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lowdose.figures.drawing import INK, MUTED, Figure, curve, drawing, image_drawing, svg_text
 from lowdose.phantoms.layout import Insert, Module
-from lowdose.phantoms.measurement import INNER_SHARE, ArmMeasurement, ModuleMeasurement
+from lowdose.phantoms.measurement import ArmMeasurement
+from lowdose.phantoms.module_measurement import INNER_SHARE, ModuleMeasurement
 from lowdose.phantoms.pose import Pose
 from lowdose.phantoms.readings import linearity
 

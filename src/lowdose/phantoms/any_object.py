@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from lowdose.phantoms.measurement import FAINTEST_CNR, Filter, Spectrum, check_noises
+from lowdose.phantoms.measurement import Filter, check_noises
+from lowdose.phantoms.module_measurement import FAINTEST_CNR, Spectrum
 from lowdose.phantoms.places import Image, Places
 from lowdose.quality.controls import noise_matched_width
 from lowdose.quality.resolution import NoRodError, TaskTransfer, task_transfer

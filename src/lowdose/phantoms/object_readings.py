@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lowdose.phantoms.any_object import ObjectMeasurement
-from lowdose.phantoms.measurement import FAINTEST_CNR
+from lowdose.phantoms.module_measurement import FAINTEST_CNR
 from lowdose.phantoms.readings import Reading
 
 OBJECT_PROTOCOL = (

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lowdose.phantoms.layout import Insert
-from lowdose.phantoms.measurement import FAINTEST_CNR, INNER_SHARE, ArmMeasurement, ModuleMeasurement
+from lowdose.phantoms.measurement import ArmMeasurement
+from lowdose.phantoms.module_measurement import FAINTEST_CNR, INNER_SHARE, ModuleMeasurement
 from lowdose.quality.bars import resolved
 from lowdose.quality.uniformity import (
     Linearity,

@@ -26,7 +26,8 @@ from lowdose.figures.phantom import (
 )
 from lowdose.phantoms.finding import Located
 from lowdose.phantoms.layout import Layout
-from lowdose.phantoms.measurement import ArmMeasurement, ModuleMeasurement
+from lowdose.phantoms.measurement import ArmMeasurement
+from lowdose.phantoms.module_measurement import ModuleMeasurement
 from lowdose.phantoms.readings import PROTOCOL, Reading, readings
 from lowdose.provenance import written_whole
 from lowdose.report.content import software_facts
