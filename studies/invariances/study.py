@@ -41,6 +41,7 @@ def main() -> None:
     from scans import examples, methods_of
 
     from lowdose.invariances.experiment import FlowPlan, RepresentationPlan
+    from lowdose.invariances.learning import IDENTITY
 
     for stage in (arguments.stage,) if arguments.stage else STAGES:
         if stage == "networks":
@@ -52,7 +53,8 @@ def main() -> None:
         elif stage == "report":
             report(work, study, FOLDER, FOLDER if study is FULL else work)
         else:
-            shown = examples(data, work, methods, study.shorter)
+            written = {name: make for name, make in methods.items() if name != IDENTITY}
+            shown = examples(data, work, written, study.shorter)
             if stage == "representation":
                 plan = RepresentationPlan()
                 train_representation(shown, work, replace(plan, n_steps=plan.n_steps // study.shorter))
