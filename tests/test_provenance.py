@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,21 @@ def test_the_record_is_plain_json(tmp_path: Path):
     assert head["error"] == "in/b/1.dcm is cut short; copy it again"
     assert record["versions"]["numpy"] == np.__version__
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_all_copies_of_a_record_say_the_same(monkeypatch):
+    """A clock that moves on between the file and what is printed is no difference."""
+    clock = iter(datetime(2024, 5, 6, 14, 30, second, tzinfo=UTC) for second in range(10))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return next(clock)
+
+    monkeypatch.setattr("lowdose.provenance.datetime", Clock)
+    one = run()
+    assert one.as_json() == one.as_json()
+    assert one.as_json()["finished"] == "2024-05-06T14:30:00+00:00"
 
 
 def test_the_cases_that_failed_are_told_apart():

@@ -53,6 +53,8 @@ class Run:
     started: datetime
     left_aside: Sequence[Mapping[str, str]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    finished: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When there was a record of the run: the same in all its copies."""
 
     @property
     def failed(self) -> list[CaseRecord]:
@@ -65,7 +67,7 @@ class Run:
             "command": self.command,
             "options": as_plain(self.options),
             "started": self.started.astimezone(UTC).isoformat(timespec="seconds"),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "finished": self.finished.astimezone(UTC).isoformat(timespec="seconds"),
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             "versions": package_versions(),
             "cases": [as_plain(asdict(case)) for case in self.cases],
