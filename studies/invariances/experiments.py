@@ -44,10 +44,10 @@ class Network:
 
 
 NETWORKS = {
-    "cnn-10": Network("CNN-10", {}, 1000, 2000, 5e-4),
-    "red-cnn": Network("RED-CNN", {"width": 32}, 1000, 2000, 5e-4),
-    "wgan-vgg": Network("WGAN-VGG", {"width": 32}, 1500, 2400, 2e-4, {"width": 16, "n_hidden": 128}),
-    "du-gan": Network("DU-GAN", {"width": 32, "n_layers": 11}, 1000, 300, 2e-4, {"width": 16}),
+    "cnn-10": Network("CNN-10", {}, 1000, 1500, 5e-4),
+    "red-cnn": Network("RED-CNN", {"width": 32}, 700, 1000, 5e-4),
+    "wgan-vgg": Network("WGAN-VGG", {"width": 32}, 1000, 1200, 2e-4, {"width": 16, "n_hidden": 128}),
+    "du-gan": Network("DU-GAN", {"width": 32, "n_layers": 11}, 600, 150, 2e-4, {"width": 16}),
 }
 
 GENERAL: dict[str, tuple[str, dict[str, float]]] = {

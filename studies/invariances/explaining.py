@@ -12,7 +12,7 @@ from experiments import SEED, TEST, Study
 
 from lowdose.invariances.examples import MakeMethod
 from lowdose.invariances.explain import Thoroughness, explained
-from lowdose.invariances.models import FLOW_CARD, load_flow, load_representation
+from lowdose.invariances.models import FLOW_CARD, load_learned
 from lowdose.invariances.sampling import Learned
 from lowdose.io import only_scan
 from lowdose.provenance import write_json
@@ -65,6 +65,5 @@ def learned_of(work: Path, method: str) -> Learned | None:
     folder = work / "flows" / method
     if not (folder / FLOW_CARD).exists():
         return None
-    representation, _ = load_representation(work / "representation")
-    flow, _ = load_flow(folder)
-    return Learned(representation, flow)
+    learned, _, _ = load_learned(folder)
+    return learned

@@ -14,7 +14,7 @@ from lowdose.invariances.experiment import (
     learn_representation,
 )
 from lowdose.invariances.learning import IDENTITY
-from lowdose.invariances.models import FLOW_CARD, REPRESENTATION_CARD
+from lowdose.invariances.models import FLOW_CARD, REPRESENTATION_CARD, SHARED, copied
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.loop import Progress
 
@@ -39,7 +39,7 @@ def train_flow(
     folder = work / "flows" / method
     if not (folder / FLOW_CARD).exists():
         learn_flow(
-            *examples, method, work / "representation", folder, plan,
+            *examples, method, copied(work / "representation", folder / SHARED), folder, plan,
             resume=(folder / CHECKPOINT).exists(), on_progress=say,
         )  # fmt: skip
     return folder

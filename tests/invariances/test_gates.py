@@ -8,13 +8,14 @@ pytest.importorskip("FrEIA")
 from lowdose.invariances.gates import MOST_MISSED, learned_gates
 from lowdose.invariances.models import load_learned
 from lowdose.invariances.sampling import sampled
-from tests.invariances.places import CONSTANT, IDENTITY, place_of
+from tests.invariances.places import CONSTANT, IDENTITY, SPACING, place_of
 
 
 def gates_of(flow, method):
     learned, _, _ = load_learned(flow)
     place = place_of(method)
-    return {gate.name: gate for gate in learned_gates(learned, [place, place], sampled(place, learned, 4))}
+    gates = learned_gates(learned, [place, place], sampled(place, learned, 4), SPACING[1:])
+    return {gate.name: gate for gate in gates}
 
 
 def test_where_the_output_is_the_input_nothing_is_missed_and_all_samples_are_consistent(flow):
@@ -42,7 +43,18 @@ def test_latents_that_have_collapsed_fail(flow):
     learned, _, told = load_learned(flow)
     place = place_of(IDENTITY)
     for nats, passed in ((None, False), (0.05, False), (20.0, True)):
-        gate = learned_gates(replace(learned, nats=nats), [place, place], sampled(place, learned, 2))[-1]
-        assert gate.name == "latents: what they tell"
+        told_of = replace(learned, nats=nats)
+        gates = learned_gates(told_of, [place, place], sampled(place, learned, 2), SPACING[1:])
+        gate = next(gate for gate in gates if gate.name == "latents: what they tell")
         assert gate.passed is passed
     assert learned.nats == told.nats
+
+
+def test_pixels_far_from_those_that_were_learned_from_fail(flow):
+    learned, _, told = load_learned(flow)
+    assert learned.pixel_mm == told.pixel_mm == (1.5, 1.5)
+    place = place_of(IDENTITY)
+    for spacing, passed in (((1.5, 1.5), True), ((1.2, 1.9), True), ((0.7, 0.7), False), ((1.5, 2.5), False)):
+        gate = learned_gates(learned, [place, place], sampled(place, learned, 2), spacing)[-1]
+        assert gate.name == "representation: pixels"
+        assert gate.passed is passed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -82,7 +82,7 @@ def train_invariances(
         Path, typer.Option(help="Folder of what is learned, and of the examples it is learned from.")
     ],
     representation: Annotated[Path, typer.Option(help="Folder of `lowdose train representation`.")],
-    steps: Annotated[int, typer.Option(help="Batches to learn from.", min=1)] = 6000,
+    steps: Annotated[int, typer.Option(help="Batches to learn from.", min=1)] = 4000,
     slices: Slices = 50,
     seed: Seed = 1,
     resume: Resume = False,
@@ -112,6 +112,7 @@ def train_invariances(
         card = learn_flow(
             training, held_back, name, shared, out, FlowPlan(n_steps=steps, seed=seed), digest=digest,
             resume=resume, max_seconds=seconds_of(max_minutes), on_progress=watched,
+            on_encoded=_say_encoded(),
         )  # fmt: skip
     if card is None:
         say(_GO_ON)
@@ -136,6 +137,21 @@ def _failures_told() -> Iterator[None]:
         refuse(str(error))
     except (TrainingError, CheckpointError, OSError) as error:
         give_up(str(error))
+
+
+def _say_encoded(n: int = 4) -> Callable[[float], None]:
+    """Tells how many of the patches are encoded, `n` times."""
+    from lowdose.cli.terminal import say
+
+    told = 0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if int(share * n) > told:
+            told = int(share * n)
+            say(f"latents of {100 * told // n} % of the patches")
+
+    return tell
 
 
 def makers(methods: Sequence[str]) -> Mapping[str, MakeMethod]:

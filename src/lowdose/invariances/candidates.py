@@ -15,6 +15,7 @@ Images = NDArray[np.float32]
 
 DIRECT = "direct search"
 CLIMBED = "search along gradients"
+NULL_SPACE = "null space of the linear part"
 SAMPLED = "learned representation"
 SWEPT = "direction of the representation"
 """Who finds candidates; the last two by what was learned."""

@@ -55,9 +55,9 @@ def spots(side: int, search: Search) -> Images:
 
 def directly_found(place: Place, search: Search = Search()) -> list[Candidate]:
     """All candidates that were tried."""
-    single = _scaled(place, spots(place.input.shape[0], search), search.first)
+    single = scaled(place, spots(place.input.shape[0], search), search.first)
     bright, dark = (judged(place, place.input + sign * single, DIRECT) for sign in (1, -1))
-    mixtures = _scaled(place, _mixtures(place, single, bright, dark, search.n_mixtures), search.first)
+    mixtures = scaled(place, _mixtures(place, single, bright, dark, search.n_mixtures), search.first)
     signed = np.concatenate([mixtures, -mixtures])
     tried = [*bright, *dark, *judged(place, place.input + signed, DIRECT)]
     best = sorted(tried, key=lambda one: one.change.response)[: search.n_strengthened]
@@ -69,7 +69,7 @@ def directly_found(place: Place, search: Search = Search()) -> list[Candidate]:
     return [*tried, *judged(place, np.stack(stronger), DIRECT)]
 
 
-def _scaled(place: Place, structures: Images, change: float) -> Images:
+def scaled(place: Place, structures: Images, change: float) -> Images:
     """Each of `structures` `[n, y, x]` made so strong that it changes the input so many times the limit."""
     if not len(structures):
         return structures

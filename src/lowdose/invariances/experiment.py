@@ -7,16 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lowdose.invariances.examples import DOSE, Examples
 from lowdose.invariances.flow import SMALL_FLOW, ConditionalFlow, FlowSizes, negative_log_likelihood
+from lowdose.invariances.flow_learning import EncodedPatches, LearnFlow, encoded, shown_encoded
 from lowdose.invariances.learning import (
+    SCALING,
     ExamplePatches,
     Features,
     LearnAsPublished,
-    LearnFlow,
     LearnRepresentation,
     Likelihood,
     divergence,
@@ -70,7 +72,9 @@ class FlowPlan:
     """How a flow learns; the defaults are the small profile's."""
 
     sizes: FlowSizes = SMALL_FLOW
-    n_steps: int = 6000
+    n_patches: int = 12_000
+    """That are encoded once, to learn from; no more than are drawn."""
+    n_steps: int = 4000
     batch_size: int = 64
     learning_rate: float = 1e-3
     seed: int = 1
@@ -140,8 +144,11 @@ def learn_flow(
     resume: bool = False,
     max_seconds: float = math.inf,
     on_progress: Watch = lambda _progress: None,
+    on_encoded: Callable[[float], None] = lambda _share: None,
 ) -> FlowCard | None:
     """Learn which latents go with what `method` makes of an input, and write the flow to `folder`.
+
+    `on_encoded` is told which share of the patches that it learns from are ready.
 
     None if `max_seconds` ran out first. InvarianceError as for `learn_representation`.
     """
@@ -149,18 +156,17 @@ def learn_flow(
     torch.manual_seed(plan.seed)
     network, card = load_representation(representation)
     sizes = replace(plan.sizes, side=network.sizes.side, latents=network.sizes.latents)
+    patches = ExamplePatches(training, [method], sizes.side)
+    n = min(plan.n_patches, plan.n_steps * plan.batch_size)
+    draw = encoded(patches, network, n, plan.seed, _FAR, on_encoded)
     flow = ConditionalFlow(sizes)
-    draw = ExamplePatches(training, [method], sizes.side)
-    first = batch_of_step(draw, plan.seed, _FAR, range(_FIRST))
-    denoised, _, image = shown(first, torch.device("cpu"))
-    with torch.no_grad():
-        mean, log_variance = network.encode(image, denoised)
-        chance = torch.randn(mean.shape, generator=torch.Generator().manual_seed(plan.seed))
-    flow.start_from(mean + (0.5 * log_variance).exp() * chance, denoised)
-    batches = _validation_batches(held_back, [method], sizes.side, plan.schedule)
+    flow.start_from(*_drawn(draw, plan.seed))
+    held = ExamplePatches(held_back, [method], sizes.side)
+    n_held = _VALIDATED * plan.batch_size if held_back else 0
+    validate = _surprise(encoded(held, network, n_held, plan.seed, 2 * _FAR))
     folder.mkdir(parents=True, exist_ok=True)
     outcome = fit(
-        make_fabric(), LearnFlow(flow, network), draw, _surprise(batches, network), plan.schedule, folder,
+        make_fabric(), LearnFlow(flow), draw, validate, plan.schedule, folder,
         architecture={"flow": asdict(sizes)}, max_seconds=max_seconds, on_progress=on_progress,
     )  # fmt: skip
     if outcome.step < plan.n_steps:
@@ -234,16 +240,23 @@ def _told_by_latents(batches: Sequence[Batch], network: Representation) -> float
     return sum(found) / len(found) if found else None
 
 
-def _surprise(batches: Sequence[Batch], representation: Representation) -> Validate:
+def _drawn(patches: EncodedPatches, seed: int) -> tuple[Tensor, Tensor]:
+    """Latents of some patches, and what the method made of them."""
+    denoised, mean, log_variance = shown_encoded(batch_of_step(patches, seed, _FAR, range(_FIRST)))
+    chance = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
+    return mean + (0.5 * log_variance).exp() * chance, denoised
+
+
+def _surprise(held_back: EncodedPatches) -> Validate:
     """Negative log-likelihood of the mean latents, nats a latent."""
+    denoised = torch.from_numpy(SCALING.scaled(held_back.denoised[:, None].astype(np.float32)))
+    latents = torch.from_numpy(held_back.posterior[:, 0])
 
     def validate(flow: nn.Module) -> Validation | None:
-        found = []
-        for batch in batches:
-            denoised, _, image = shown(batch, torch.device("cpu"))
-            with torch.no_grad():
-                latents, _ = representation.encode(image, denoised)
-                found.append(float(negative_log_likelihood(*flow(latents, denoised)) / latents.shape[1]))
-        return Validation(sum(found) / len(found), None) if found else None
+        if not len(latents):
+            return None
+        with torch.no_grad():
+            found = negative_log_likelihood(*flow(latents, denoised)) / latents.shape[1]
+        return Validation(float(found), None)
 
     return validate

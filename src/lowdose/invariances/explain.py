@@ -15,6 +15,7 @@ from lowdose.invariances.candidates import (
     CLIMBED,
     DIRECT,
     LEARNED,
+    NULL_SPACE,
     SAMPLED,
     Candidate,
     Place,
@@ -117,7 +118,7 @@ def explained(
     shapes = by_shape(found.probes)
     of_controls = control_gates(found.controls)
     failed = [gate for gate in of_controls if not gate.passed]
-    gates = _learned_gates(learned, found) if learned is not None else ()
+    gates = _learned_gates(learned, found, scan.spacing[1:]) if learned is not None else ()
     if any(not gate.passed for gate in gates):
         found.forget_learned()
     return Explanation(
@@ -151,11 +152,11 @@ class _Found:
         ]
 
 
-def _learned_gates(learned: Learned, found: _Found) -> tuple[Gate, ...]:
+def _learned_gates(learned: Learned, found: _Found, spacing: tuple[float, float]) -> tuple[Gate, ...]:
     from lowdose.invariances.gates import learned_gates  # torch: see _search
 
     places = [place for place, _ in found.sampled]
-    return learned_gates(learned, places, [one for _, some in found.sampled for one in some])
+    return learned_gates(learned, places, [one for _, some in found.sampled for one in some], spacing)
 
 
 def _told(on_step: OnStep, slice_: str, number: int, n: int, what: str, share: float) -> None:
@@ -174,9 +175,11 @@ def _search(
         candidates = {DIRECT: directly_found(place, thoroughness.search)}
         moves = [(float("nan"), one) for one in most_ignored(candidates[DIRECT])[:2]]
         if network is not None and index < thoroughness.n_climbed:
-            from lowdose.invariances import gradients  # torch takes seconds, others need none
+            from lowdose.invariances import gradients, null_space  # torch takes seconds, others need none
 
             candidates[CLIMBED] = gradients.found_by_gradients(place, network, seed=level.z)
+            if index == 0:
+                candidates[NULL_SPACE] = null_space.found_in_null_space(place, network, seed=level.z)
         if learned is not None:
             from lowdose.invariances import sampling
 

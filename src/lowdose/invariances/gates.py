@@ -21,14 +21,16 @@ FARTHEST = 0.1
 """Kolmogorov and Smirnov's distance of the flow's numbers from normal ones."""
 FEWEST_CONSISTENT = 0.5
 """Share of the sampled inputs whose outputs are the same but for noise."""
+OTHER_PIXELS = 1.3
+"""How many times larger or smaller than those it learned from pixels may be."""
 FEWEST_NATS = 1.0
 """That the latents must tell of an input, over all methods that were learned from."""
 
 
 def learned_gates(
-    learned: Learned, places: Sequence[Place], sampled: Sequence[Candidate]
+    learned: Learned, places: Sequence[Place], sampled: Sequence[Candidate], spacing: tuple[float, float]
 ) -> tuple[Gate, ...]:
-    """The conditions for `learned` at `places`, of which `sampled` are all candidates."""
+    """The conditions for `learned` at `places`, of which `sampled` are all candidates; mm along y and x."""
     denoised = torch.from_numpy(SCALING.scaled(np.stack([place.output for place in places])[:, None]))
     image = torch.from_numpy(SCALING.scaled(np.stack([place.input for place in places])[:, None]))
     chance = torch.Generator().manual_seed(0)
@@ -43,6 +45,7 @@ def learned_gates(
     distance = float(kstest(normal.numpy().ravel(), "norm").statistic)
     consistent = float(np.mean([one.change.consistent for one in sampled])) if sampled else 0.0
     nats = learned.nats
+    smallest, largest = learned.pixel_mm[0] / OTHER_PIXELS, learned.pixel_mm[1] * OTHER_PIXELS
     return (
         Gate(
             "representation: structure missed", f"{missed:.2f} × noise", f"at most {MOST_MISSED:g}",
@@ -66,6 +69,11 @@ def learned_gates(
             "latents: what they tell", "not measured" if nats is None else f"{nats:.1f} nats",
             f"at least {FEWEST_NATS:g}", nats is not None and nats >= FEWEST_NATS,
             "Latents that tell nothing of any method's inputs have collapsed, and find nothing.",
+        ),
+        Gate(
+            "representation: pixels", f"{max(spacing):.2f} mm", f"{smallest:.2f} to {largest:.2f} mm",
+            smallest <= min(spacing) and max(spacing) <= largest,
+            "Anatomy in pixels of other sizes than were learned from looks different, and noise as well.",
         ),
     )  # fmt: skip
 

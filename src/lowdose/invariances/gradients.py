@@ -1,9 +1,6 @@
-"""Searching with gradients, where a method is a network of ours: along them, and in a null space.
+"""Searching along gradients, where a method is a network of ours.
 
-The first looks for the largest structural change of an input at a bounded change of the output. The second is
-exact for what is linear: a randomised singular value decomposition (Halko, Martinsson and Tropp 2011, SIAM
-Rev) of the Jacobian gives the directions that the output answers to; what is at right angles to them, it
-ignores.
+Looks for the largest structural change of an input at a bounded change of the output.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.autograd.functional import jvp, vjp
 from torch.nn import functional
 
 from lowdose.invariances.candidates import CLIMBED, Candidate, Place, judged
@@ -88,7 +84,7 @@ def found_by_gradients(
     inside = torch.zeros(1, 1, side, side)
     inside[..., rim:-rim, rim:-rim] = 1.0
     change_in, change_out = _changes(place)
-    respond = _response(place, method)
+    respond = respondent(place, method)
     start = smooth(torch.randn(ascent.n_starts, 1, side, side, generator=chance) * inside, 1.5)
     start = start * (ascent.first / change_in(start)).reshape(-1, 1, 1, 1)
     parameters = start.clone().requires_grad_()
@@ -108,46 +104,7 @@ def found_by_gradients(
     return judged(place, place.input + weaker, CLIMBED)
 
 
-def answered_directions(
-    respond: Callable[[Tensor], Tensor], at: Tensor, rank: int, seed: int = 0, n_powers: int = 2
-) -> tuple[Tensor, Tensor]:
-    """The `rank` largest singular values of the Jacobian of `respond` at an image `at`, and directions.
-
-    Values `(rank,)` and an orthonormal basis of inputs `(rank, pixels)`. `respond` maps an image to one of
-    the same shape.
-    """
-    chance = torch.Generator().manual_seed(seed)
-    n = at.numel()
-    rank = min(rank, n)
-    sketch = torch.randn(min(n, rank + 10), n, generator=chance, dtype=at.dtype)
-
-    def forwards(rows: Tensor) -> Tensor:
-        found = [jvp(respond, at, row.reshape(at.shape))[1].reshape(-1) for row in rows]  # type: ignore[no-untyped-call]
-        return torch.stack(found)
-
-    def backwards(rows: Tensor) -> Tensor:
-        found = [vjp(respond, at, row.reshape(at.shape))[1].reshape(-1) for row in rows]  # type: ignore[no-untyped-call]
-        return torch.stack(found)
-
-    for _ in range(n_powers):
-        image, _ = torch.linalg.qr(forwards(sketch).T)
-        sketch_q, _ = torch.linalg.qr(backwards(image.T).T)
-        sketch = sketch_q.T
-    image, _ = torch.linalg.qr(forwards(sketch).T)
-    small = backwards(image.T)  # what each direction of the image pulls back to: the Jacobian seen from there
-    _, values, directions = torch.linalg.svd(small, full_matrices=False)
-    return values[:rank], directions[:rank]
-
-
-def share_ignored(structures: Tensor, directions: Tensor) -> Tensor:
-    """Share of each of `structures` `(n, pixels)` that is at right angles to all `directions`, `(n,)`."""
-    seen = structures @ directions.T @ directions
-    ignored = torch.linalg.vector_norm(structures - seen, dim=1)
-    share: Tensor = ignored / torch.linalg.vector_norm(structures, dim=1).clamp_min(1e-12)
-    return share
-
-
-def _response(place: Place, method: DifferentiableMethod) -> Callable[[Tensor], Tensor]:
+def respondent(place: Place, method: DifferentiableMethod) -> Callable[[Tensor], Tensor]:
     """What the method makes of the window with `(b, 1, y, x)` in HU added to it."""
     around = torch.from_numpy(place.method.surroundings)[None]
     rows, columns = place.method.inner

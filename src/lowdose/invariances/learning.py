@@ -1,4 +1,4 @@
-"""Learning a representation, and after it a flow, from examples.
+"""Learning a representation from examples.
 
 In the small profile an input is as likely as its structure is: differences are smoothed until little noise is
 left and counted in standard deviations of the noise, an evidence lower bound in nats in which an anatomy that
@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from lowdose.invariances.examples import Examples
-from lowdose.invariances.flow import ConditionalFlow, negative_log_likelihood
 from lowdose.invariances.representation import Critic, Representation
 from lowdose.losses import gradient_penalty, wgan_critic_loss, wgan_generator_loss
 from lowdose.models.card import HuScaling
@@ -189,29 +188,6 @@ class LearnAsPublished:
             "surprise": float(surprise.detach()),
             "critic": float(critical.detach()),
         }
-
-
-@dataclass(frozen=True)
-class LearnFlow:
-    """The likelihood of latents drawn from their posterior; the representation stays as it is."""
-
-    model: ConditionalFlow
-    representation: Representation
-    betas: tuple[float, float] = (0.9, 0.999)
-
-    @property
-    def trained(self) -> Mapping[str, Trained]:
-        return {"flow": Trained(self.model, 1.0, self.betas)}
-
-    def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
-        """Raise the likelihood on one batch."""
-        denoised, _, image = shown(batch, turn.device)
-        with torch.no_grad():
-            latents = sampled(*self.representation.encode(image, denoised), turn)
-        normal, log_determinant = self.model(latents, denoised)
-        loss = negative_log_likelihood(normal, log_determinant) / latents.shape[1]
-        descend("flow", loss)
-        return {"loss": float(loss.detach())}
 
 
 def critic_loss(

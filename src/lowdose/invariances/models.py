@@ -119,7 +119,7 @@ def load_learned(folder: Path) -> tuple[Learned, FlowCard, RepresentationCard]:
         raise InvarianceError(
             f"{folder}: was learned with another representation than its own; train it anew"
         )
-    return Learned(representation, flow, told.nats), card, told
+    return Learned(representation, flow, told.nats, told.pixel_mm), card, told
 
 
 def copied(representation: Path, place: Path) -> Path:

@@ -27,6 +27,8 @@ class Learned:
     flow: ConditionalFlow
     nats: float | None = None
     """What the latents of the representation tell, over all its methods; None if nobody measured it."""
+    pixel_mm: tuple[float, float] = (0.0, float("inf"))
+    """The smallest and the largest pixels that the representation has seen."""
 
     def latents(self, place: Place, n: int, seed: int) -> Tensor:
         """`n` latents that go with the output of `place`, `(n, latents)`."""
