@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lowdose.provenance import Step
-from lowdose.scan import Scan, Slice, in_step, read_ahead
+from lowdose.scan import Scan, Slice, in_step, read_ahead, remembering
 
 
 @pytest.fixture
@@ -147,6 +147,19 @@ def test_a_fault_is_raised_at_its_own_slice_and_the_others_go_on(scan):
     with pytest.raises(OSError, match="slice 2 is gone"):
         ahead.read(2)
     assert np.array_equal(ahead.read(3).hu, scan.hu[3])
+
+
+def test_the_slices_that_were_wanted_last_are_not_read_again(scan):
+    read = []
+
+    def watched(z):
+        read.append(z)
+        return scan.read(z)
+
+    kept = remembering(replace(scan, read=watched), 2)
+    for z in (0, 1, 0, 2, 0, 1):
+        assert np.array_equal(kept.read(z).hu, scan.read(z).hu)
+    assert read == [0, 1, 2, 1]
 
 
 def test_scans_in_step_are_never_more_than_a_slice_apart():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -141,6 +142,20 @@ def read_ahead(scan: Scan, depth: int = 2) -> Scan:
                 pending.pop(behind).cancel()
             wanted = pending.pop(z)
         return wanted.result()
+
+    return replace(scan, read=read)
+
+
+def remembering(scan: Scan, n_slices: int) -> Scan:
+    """The same scan, which keeps the `n_slices` slices that were wanted last; for one thread at a time."""
+    kept: OrderedDict[int, Slice] = OrderedDict()
+
+    def read(z: int) -> Slice:
+        found = kept.pop(z) if z in kept else scan.read(z)
+        kept[z] = found
+        while len(kept) > n_slices:
+            kept.popitem(last=False)
+        return found
 
     return replace(scan, read=read)
 

@@ -37,7 +37,7 @@ def test_from_scans_to_an_explanation_by_what_was_learned(scans, tmp_path):
     told = json.loads((out / "explanation.json").read_text())
     assert [gate["name"] for gate in told["gates"]][2:] == [
         "representation: structure missed", "flow: there and back", "flow: normal numbers",
-        "samples: consistent", "latents: what they tell",
+        "samples: consistent", "latents: what they tell", "representation: pixels",
     ]  # fmt: skip
     other = lowdose("explain", "median", scans[0], "--invariances", learned, "--out", tmp_path / "other")
     assert other.status == 2
@@ -48,6 +48,13 @@ def test_one_scan_is_too_few(scans, tmp_path):
     outcome = lowdose("train", "representation", scans[0], "--out", tmp_path / "out", "--steps", 2)
     assert outcome.status == 2
     assert "two scans or more" in outcome.error
+
+
+def test_an_unknown_profile_is_wrong_use(scans, tmp_path):
+    outcome = lowdose("train", "representation", *scans, "--out", tmp_path / "out", "--profile", "huge")
+    assert outcome.status == 2
+    assert "unknown profile 'huge'; there are small and published" in outcome.error
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_that_is_cut_is_resumed(scans, tmp_path):

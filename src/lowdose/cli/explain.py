@@ -36,7 +36,11 @@ def explain(
     ] = 0.25,
     slices: Annotated[int, typer.Option(help="How many slices are looked at.", min=1)] = 3,
     invariances: Annotated[
-        Path | None, typer.Option(help="Folder of `lowdose train invariances`, learned of METHOD.")
+        Path | None,
+        typer.Option(
+            help="Folder of `lowdose train invariances`, learned of METHOD; without it what comes with the "
+            "model, if anything does."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -82,17 +86,25 @@ def explain(
 
 
 def _learned(method: str, folder: Path | None) -> Learned | None:
-    """What was learned of `method`, if it is in `folder`."""
-    from lowdose.cli.terminal import refuse
+    """What was learned of `method`, in `folder` or beside the model; None if nothing was."""
+    from lowdose.cli.terminal import refuse, say
     from lowdose.denoising import METHOD_SUMMARIES, model_folder
+    from lowdose.models.card import INVARIANCES
     from lowdose.models.denoiser import model_card
 
-    if folder is None:
+    beside = None if method in METHOD_SUMMARIES else model_folder(method) / INVARIANCES
+    if folder is None and (beside is None or not beside.is_dir()):
         return None
     try:
         from lowdose.invariances.models import InvarianceError, load_learned
     except ModuleNotFoundError as error:
-        refuse(f"--invariances needs {error.name}; install it with: pip install 'lowdose[train]'")
+        wanted = f"needs {error.name}; install it with: pip install 'lowdose[train]'"
+        if folder is not None:
+            refuse(f"--invariances {wanted}")
+        say(f"what was learned of {method} is left out: it {wanted}")
+        return None
+    folder = folder or beside
+    assert folder is not None
     try:
         learned, card, _ = load_learned(folder)
     except InvarianceError as error:

@@ -215,7 +215,14 @@ def card_as_text(card: ModelCard) -> str:
         interval = f" ({metric.interval[0]:g} to {metric.interval[1]:g})" if metric.interval else ""
         value = f"{metric.value:g} {metric.unit}".strip()
         lines.append(f"    {metric.name}: {value}{interval}; {metric.protocol}")
-    lines += ["", "  known limits", *(f"    {limit}" for limit in card.known_limits), "", "  data"]
+    lines += ["", "  known limits", *(f"    {limit}" for limit in card.known_limits)]
+    lines += [
+        "",
+        "  what it ignores",
+        *(f"    {one}" for one in card.ignores or (_UNEXPLAINED,)),
+        "",
+        "  data",
+    ]
     if not card.data:
         lines.append("    not stated")
     for item in card.data:
@@ -224,6 +231,9 @@ def card_as_text(card: ModelCard) -> str:
             f"    {item.use}: {item.name}, {patients}, {item.slices} slices, {item.licence}; {item.citation}"
         )
     return "\n".join(lines)
+
+
+_UNEXPLAINED = "nobody has looked: lowdose explain"
 
 
 def _sees(card: ModelCard) -> str:

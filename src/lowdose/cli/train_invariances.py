@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,21 @@ from lowdose.cli.train import MaxMinutes, Resume, Seed, need_training, say_progr
 
 if TYPE_CHECKING:
     from lowdose.invariances.examples import Examples, MakeMethod
+    from lowdose.invariances.experiment import Profile
 
 Scans = Annotated[
     list[Path],
     typer.Argument(metavar="SCANS...", help="Scans of patients, one CT series each; the last is held back."),
 ]
 Slices = Annotated[int, typer.Option(help="Of each scan, evenly spaced.", min=2)]
+
+Steps = Annotated[int | None, typer.Option(help="Batches to learn from; as many as the profile has.", min=1)]
+ProfileName = Annotated[
+    str,
+    typer.Option(
+        help="small: two cores learn it in an hour. published: the authors' sizes and losses, days of a GPU."
+    ),
+]
 
 GENERAL = ("gaussian", "median", "total-variation", "non-local-means")
 """Methods that a representation learns from unless others are named."""
@@ -36,7 +46,8 @@ def train_representation(
         list[str] | None,
         typer.Option(help="A method whose images it is conditioned on; repeat. Without it, filters."),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Batches to learn from.", min=1)] = 9000,
+    profile: ProfileName = "small",
+    steps: Steps = None,
     slices: Slices = 50,
     seed: Seed = 1,
     resume: Resume = False,
@@ -49,23 +60,26 @@ def train_representation(
     from lowdose.cli.terminal import say
 
     need_learning()
-    from lowdose.invariances.experiment import RepresentationPlan, learn_representation
+    from lowdose.invariances.experiment import learn_representation
     from lowdose.invariances.learning import IDENTITY
     from lowdose.provenance import Run
 
     started = datetime.now(UTC)
     methods = tuple(method or GENERAL)
+    plan = replace(profile_of(profile).representation, seed=seed)
+    plan = plan if steps is None else replace(plan, n_steps=steps)
     training, held_back = _examples(scans, out, makers(methods), slices, seed)
     watched = partial(say_progress, measure="noise levels of structure missed")
     with _failures_told():
         card = learn_representation(
-            training, held_back, (IDENTITY, *methods), out, RepresentationPlan(n_steps=steps, seed=seed),
-            resume=resume, max_seconds=seconds_of(max_minutes), on_progress=watched,
+            training, held_back, (IDENTITY, *methods), out, plan, resume=resume,
+            max_seconds=seconds_of(max_minutes), on_progress=watched,
         )  # fmt: skip
     if card is None:
         say(_GO_ON)
         return
-    options = {"scans": scans, "out": out, "methods": methods, "steps": steps, "slices": slices, "seed": seed}
+    options = {"scans": scans, "out": out, "methods": methods, "profile": profile, "steps": plan.n_steps,
+               "slices": slices, "seed": seed}  # fmt: skip
     Run("train representation", options, [], started).write(out / "run.json")
     say(
         f"representation in {out}; use it with: "
@@ -81,8 +95,12 @@ def train_invariances(
     out: Annotated[
         Path, typer.Option(help="Folder of what is learned, and of the examples it is learned from.")
     ],
-    representation: Annotated[Path, typer.Option(help="Folder of `lowdose train representation`.")],
-    steps: Annotated[int, typer.Option(help="Batches to learn from.", min=1)] = 4000,
+    representation: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `lowdose train representation`; without it that of ct-default."),
+    ] = None,
+    profile: ProfileName = "small",
+    steps: Steps = None,
     slices: Slices = 50,
     seed: Seed = 1,
     resume: Resume = False,
@@ -93,8 +111,8 @@ def train_invariances(
 
     need_learning()
     from lowdose.denoising import METHOD_SUMMARIES, MethodError, model_folder
-    from lowdose.invariances.experiment import FlowPlan, learn_flow
-    from lowdose.invariances.models import SHARED, InvarianceError, copied
+    from lowdose.invariances.experiment import learn_flow
+    from lowdose.invariances.models import SHARED, InvarianceError, bundled_representation, copied
     from lowdose.models.card import ModelError
     from lowdose.models.denoiser import model_card
     from lowdose.provenance import Run
@@ -102,23 +120,24 @@ def train_invariances(
     started = datetime.now(UTC)
     try:
         digest = None if method in METHOD_SUMMARIES else model_card(model_folder(method)).digest
-        shared = copied(representation, out / SHARED)
+        shared = copied(representation or bundled_representation(), out / SHARED)
     except (MethodError, ModelError, InvarianceError) as error:
         refuse(str(error))
     name = Path(method).name
+    plan = replace(profile_of(profile).flow, seed=seed)
+    plan = plan if steps is None else replace(plan, n_steps=steps)
     training, held_back = _examples(scans, out, {name: makers([method])[method]}, slices, seed)
     watched = partial(say_progress, measure="nats a latent")
     with _failures_told():
         card = learn_flow(
-            training, held_back, name, shared, out, FlowPlan(n_steps=steps, seed=seed), digest=digest,
-            resume=resume, max_seconds=seconds_of(max_minutes), on_progress=watched,
-            on_encoded=_say_encoded(),
+            training, held_back, name, shared, out, plan, digest=digest, resume=resume,
+            max_seconds=seconds_of(max_minutes), on_progress=watched, on_encoded=_say_encoded(),
         )  # fmt: skip
     if card is None:
         say(_GO_ON)
         return
-    options = {"method": method, "scans": scans, "out": out, "representation": representation, "steps": steps,
-               "slices": slices, "seed": seed}  # fmt: skip
+    options = {"method": method, "scans": scans, "out": out, "representation": representation,
+               "profile": profile, "steps": plan.n_steps, "slices": slices, "seed": seed}  # fmt: skip
     Run("train invariances", options, [], started).write(out / "run.json")
     say(f"learned in {out}; use it with: lowdose explain {method} INPUT --invariances {out} --out FOLDER")
 
@@ -152,6 +171,16 @@ def _say_encoded(n: int = 4) -> Callable[[float], None]:
             say(f"latents of {100 * told // n} % of the patches")
 
     return tell
+
+
+def profile_of(name: str) -> Profile:
+    """The profile called `name`; ends with the status of wrong use if there is none."""
+    from lowdose.cli.terminal import refuse
+    from lowdose.invariances.experiment import PROFILES
+
+    if name not in PROFILES:
+        refuse(f"unknown profile '{name}'; there are {' and '.join(PROFILES)}")
+    return PROFILES[name]
 
 
 def makers(methods: Sequence[str]) -> Mapping[str, MakeMethod]:

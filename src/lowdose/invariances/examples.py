@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,7 +27,7 @@ from lowdose.physics.lesion_sites import RECIPES, LesionRecipe, draw_lesions
 from lowdose.physics.scan_projection import sampled_places
 from lowdose.provenance import write_json
 from lowdose.quality.structural_change import scale_px, smoothed
-from lowdose.scan import Scan, Slice
+from lowdose.scan import Scan, remembering
 
 Images = NDArray[np.float32]
 MakeMethod = Callable[[Scan], Denoiser | SlabDenoiser]
@@ -40,7 +39,7 @@ INPUT = ".input"
 """Stands for what methods were shown; no method's name begins with a dot."""
 _FACTS, _DEVIATION = "facts.json", ".deviation"
 _REMEMBERED = 40
-"""Slices"""
+"""Slices, since several methods want them."""
 _LEVEL_PX = 8.0
 _LEAST_DEVIATION_HU = 2.0
 
@@ -128,7 +127,7 @@ def make_examples(
         simulator, _ = with_lesions(dose_simulator(scan, seed=seed), lesions)
         chosen = sampled_places(len(scan), n_slices)
         low = [
-            _remembered(replace(simulator, seed=seed * 1000 + number).at(dose))
+            remembering(replace(simulator, seed=seed * 1000 + number).at(dose), _REMEMBERED)
             for number in range(N_REALISATIONS)
         ]
         makers: Mapping[str, MakeMethod] = {INPUT: lambda _scan: Identity(), **methods}
@@ -222,20 +221,6 @@ def _write_deviation(folder: Path, sigma_px: float) -> None:
         variance = gaussian_filter(smooth.var(axis=0, ddof=1), _LEVEL_PX, mode="nearest")
         stored[z] = np.maximum(np.sqrt(variance), _LEAST_DEVIATION_HU)
     stored.flush()
-
-
-def _remembered(scan: Scan) -> Scan:
-    """The same scan, which keeps the slices it was read last: several methods want them."""
-    kept: OrderedDict[int, Slice] = OrderedDict()
-
-    def read(z: int) -> Slice:
-        if z not in kept:
-            kept[z] = scan.read(z)
-            while len(kept) > _REMEMBERED:
-                kept.popitem(last=False)
-        return kept[z]
-
-    return replace(scan, read=read)
 
 
 def _holds(folder: Path, facts: Mapping[str, Any]) -> bool:

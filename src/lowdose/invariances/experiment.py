@@ -12,12 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from lowdose.invariances.examples import DOSE, Examples
-from lowdose.invariances.flow import SMALL_FLOW, ConditionalFlow, FlowSizes, negative_log_likelihood
+from lowdose.invariances.flow import (
+    PUBLISHED_FLOW,
+    SMALL_FLOW,
+    ConditionalFlow,
+    FlowSizes,
+    negative_log_likelihood,
+)
 from lowdose.invariances.flow_learning import EncodedPatches, LearnFlow, encoded, shown_encoded
 from lowdose.invariances.learning import (
     SCALING,
     ExamplePatches,
-    Features,
     LearnAsPublished,
     LearnRepresentation,
     Likelihood,
@@ -33,11 +38,18 @@ from lowdose.invariances.models import (
     write_flow,
     write_representation,
 )
-from lowdose.invariances.representation import SMALL, Critic, Representation, RepresentationSizes
+from lowdose.invariances.representation import (
+    PUBLISHED,
+    SMALL,
+    Critic,
+    Representation,
+    RepresentationSizes,
+)
 from lowdose.training.batches import Batch, batch_of_step
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.experiment import make_fabric
 from lowdose.training.loop import Method, Progress, Schedule, Validate, Validation, fit
+from lowdose.training.perceptual import CT_ENCODER, feature_distance_of
 
 _FAR = 2**40
 """Steps from those of training, so that no generator is used twice."""
@@ -58,9 +70,7 @@ class RepresentationPlan:
     learning_rate: float = 6e-4
     seed: int = 1
     as_published: bool = False
-    """With the published losses."""
-    features: Features | None = None
-    """What published losses compare besides pixels; nothing without it."""
+    """With the published losses, features from the encoder of CT in the place of VGG16's."""
 
     @property
     def schedule(self) -> Schedule:
@@ -82,6 +92,24 @@ class FlowPlan:
     @property
     def schedule(self) -> Schedule:
         return _schedule(self.n_steps, self.batch_size, self.learning_rate, self.seed)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large everything is that learns, and how long it learns."""
+
+    representation: RepresentationPlan
+    flow: FlowPlan
+
+
+PROFILES = {
+    "small": Profile(RepresentationPlan(), FlowPlan()),
+    "published": Profile(
+        RepresentationPlan(PUBLISHED, n_steps=75_850, batch_size=64, learning_rate=1e-5, as_published=True),
+        FlowPlan(PUBLISHED_FLOW, n_patches=25_000, n_steps=47_400, batch_size=128, learning_rate=1e-5),
+    ),
+}
+"""By name; the published one has the authors' sizes, losses, rates and batches: days of a GPU."""
 
 
 def learn_representation(
@@ -107,7 +135,7 @@ def learn_representation(
     network, critic = Representation(plan.sizes), Critic(plan.sizes)
     likelihood = Likelihood(sigma_px)
     method: Method = (
-        LearnAsPublished(network, critic, plan.features)
+        LearnAsPublished(network, critic, feature_distance_of(CT_ENCODER, SCALING))
         if plan.as_published
         else LearnRepresentation(network, critic, likelihood, n_steps=plan.n_steps)
     )

@@ -47,13 +47,15 @@ from lowdose.invariances.response import SIDE, local_method
 from lowdose.invariances.windows import ExplanationError, body_slices, chosen_windows
 from lowdose.physics.dose import DoseSimulator, dose_simulator
 from lowdose.quality.structural_change import scale_px
-from lowdose.scan import Scan
+from lowdose.scan import Scan, remembering
 
 if TYPE_CHECKING:
     from lowdose.invariances.gradients import DifferentiableMethod
     from lowdose.invariances.sampling import Learned
 
 Images = NDArray[np.float32]
+_REMEMBERED = 18
+"""Slices of each realisation: all that a method which looks along z is shown at once."""
 OnStep = Callable[[str, float], None]
 """Told what is being done and which share of all is done."""
 
@@ -99,7 +101,9 @@ def explained(
         )
     simulator = dose_simulator(scan, seed=thoroughness.seed)
     low = tuple(
-        replace(simulator, seed=thoroughness.seed * 1000 + number).at(thoroughness.dose)
+        remembering(
+            replace(simulator, seed=thoroughness.seed * 1000 + number).at(thoroughness.dose), _REMEMBERED
+        )
         for number in range(thoroughness.n_realisations)
     )
     method = make(low[0])
@@ -228,4 +232,4 @@ def _probes(
     def on_step() -> None:
         told("planted lesions", 0.5 + 0.5 * next(done, n) / n)
 
-    return probed(simulator, level.z, methods, level.outputs, places, on_step=on_step)
+    return probed(simulator, level.z, methods, places, on_step=on_step)

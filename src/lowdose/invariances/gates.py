@@ -12,6 +12,7 @@ from lowdose.invariances.candidates import Candidate, Place
 from lowdose.invariances.evidence import Gate
 from lowdose.invariances.learning import SCALING
 from lowdose.invariances.sampling import Learned
+from lowdose.models.card import PIXEL_SIZE_MARGIN
 from lowdose.quality.structural_change import smoothed
 
 MOST_MISSED = 1.5
@@ -21,8 +22,6 @@ FARTHEST = 0.1
 """Kolmogorov and Smirnov's distance of the flow's numbers from normal ones."""
 FEWEST_CONSISTENT = 0.5
 """Share of the sampled inputs whose outputs are the same but for noise."""
-OTHER_PIXELS = 1.3
-"""How many times larger or smaller than those it learned from pixels may be."""
 FEWEST_NATS = 1.0
 """That the latents must tell of an input, over all methods that were learned from."""
 
@@ -45,7 +44,7 @@ def learned_gates(
     distance = float(kstest(normal.numpy().ravel(), "norm").statistic)
     consistent = float(np.mean([one.change.consistent for one in sampled])) if sampled else 0.0
     nats = learned.nats
-    smallest, largest = learned.pixel_mm[0] / OTHER_PIXELS, learned.pixel_mm[1] * OTHER_PIXELS
+    smallest, largest = learned.pixel_mm[0] / PIXEL_SIZE_MARGIN, learned.pixel_mm[1] * PIXEL_SIZE_MARGIN
     return (
         Gate(
             "representation: structure missed", f"{missed:.2f} × noise", f"at most {MOST_MISSED:g}",

@@ -8,7 +8,7 @@ are there as well; under them the divergence outweighs small structures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from lowdose.losses import gradient_penalty, wgan_critic_loss, wgan_generator_lo
 from lowdose.models.card import HuScaling
 from lowdose.training.batches import Batch, Images
 from lowdose.training.loop import Descend, Trained, Turn
+from lowdose.training.objective import FeatureDistance
 
 SCALING = HuScaling(-300.0, 500.0)
 """Of what representation and flow see."""
@@ -34,8 +35,6 @@ _FREEDOM = 8.0
 """Of Student's distribution: an edge that is gone counts for more than noise, but not for all."""
 _SETTLED, _WEIGHED, _LEAST_WEIGHT = 0.5, 0.9, 0.01
 """Shares of the steps between which the divergence comes to count, and what it counts before."""
-
-Features = Callable[[Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -149,11 +148,11 @@ class LearnRepresentation:
 
 @dataclass(frozen=True)
 class LearnAsPublished:
-    """The losses of the authors' public configuration; features are compared where a network gives some."""
+    """The losses of the authors' public configuration; features are compared where there is a distance."""
 
     model: Representation
     critic: Critic
-    features: Features | None = None
+    features: FeatureDistance | None = None
     absolute: float = 0.0011852
     """Of the sum over pixels"""
     perceptual: float = 0.12102
@@ -178,9 +177,7 @@ class LearnAsPublished:
         surprise = divergence(mean, log_variance).mean()
         loss = self.absolute * (made - image).abs().sum() / len(image) + self.surprise * surprise
         if self.features is not None:
-            pairs = zip(self.features(made), self.features(image), strict=True)
-            for one, other in pairs:
-                loss = loss + self.perceptual * (one - other).abs().mean()
+            loss = loss + self.perceptual * self.features(made, image)
         loss = loss + wgan_generator_loss(self.critic(made, denoised))
         descend("representation", loss)
         return {

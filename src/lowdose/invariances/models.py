@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lowdose.invariances.flow import ConditionalFlow, FlowSizes
 from lowdose.invariances.representation import Representation, RepresentationSizes
 from lowdose.invariances.sampling import Learned
+from lowdose.models.card import INVARIANCES, bundled_models
 from lowdose.training.carded_weights import (
     WEIGHTS,
     CardedError,
@@ -26,6 +27,7 @@ from lowdose.training.carded_weights import (
 REPRESENTATION_CARD, FLOW_CARD = "representation.json", "flow.json"
 SHARED = "representation"
 """The folder of the representation within that of a flow."""
+_CARRIES = "ct-default"
 
 Card = TypeVar("Card", bound=BaseModel)
 
@@ -120,6 +122,11 @@ def load_learned(folder: Path) -> tuple[Learned, FlowCard, RepresentationCard]:
             f"{folder}: was learned with another representation than its own; train it anew"
         )
     return Learned(representation, flow, told.nats, told.pixel_mm), card, told
+
+
+def bundled_representation() -> Path:
+    """The one that comes with `ct-default`."""
+    return bundled_models()[_CARRIES] / INVARIANCES / SHARED
 
 
 def copied(representation: Path, place: Path) -> Path:

@@ -110,4 +110,5 @@ def _independent(place: Place, search: Search) -> Tensor:
     powers, mixtures = torch.linalg.eigh(changes @ changes.T)
     own = powers > _LEAST_OWN * powers[-1]
     weights = (mixtures[:, own] / powers[own].sqrt()).T.float()
-    return torch.tensordot(weights, single, dims=1)
+    found: Tensor = torch.tensordot(weights, single, dims=1)
+    return found

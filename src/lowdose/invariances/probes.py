@@ -19,7 +19,7 @@ from lowdose.invariances.response import LocalMethod
 from lowdose.physics.dose import DoseSimulator
 from lowdose.physics.lesion_insertion import as_reconstructed, slice_thickness
 from lowdose.physics.lesion_model import LesionModel
-from lowdose.quality.structural_change import smoothed
+from lowdose.quality.structural_change import Window, smoothed
 from lowdose.quality.structures import LUNG, SOFT, VESSEL, structures
 
 Images = NDArray[np.float32]
@@ -66,7 +66,9 @@ class Probe:
     visible: float
     """Its detectability index in the input, without sign."""
     left: float
-    """In the output."""
+    """In the output, by its noise where there is no lesion."""
+    spread: float
+    """Variance of the answer to the lesion from noise to noise, over that of the noise: 0 if linear."""
     contrast_left: float
     """Share of its contrast that the output shows."""
     z: int
@@ -85,6 +87,7 @@ class Shape:
     visible: float
     """Means over the probes"""
     left: float
+    """By the mean of the variances of the answer with and without the lesion"""
     contrast_left: float
 
     @property
@@ -125,7 +128,6 @@ def probed(
     simulator: DoseSimulator,
     z: int,
     methods: Sequence[LocalMethod],
-    outputs: Images,
     places: dict[str, list[tuple[int, int]]],
     *,
     diameters: Sequence[float] = DIAMETERS,
@@ -135,40 +137,31 @@ def probed(
 ) -> list[Probe]:
     """Probes at `places` by tissue, in slice `z` of the scan of `simulator`.
 
-    `methods` are the method on the whole slice for several realisations of its noise, `outputs`
-    `[realisation, y, x]` what it makes of them; all tell of the noise, `n_noises` are given lesions.
+    `methods` are the method on the whole slice for several realisations of its noise; all tell of the noise,
+    `n_noises` are given lesions. It is asked of the surroundings of each place alone.
     """
-    inputs = np.stack([one.input for one in methods])
     found = []
-    for diameter in diameters:
-        for tissue in dict.fromkeys(kind.tissue for kind in kinds):
-            of_tissue = [kind for kind in kinds if kind.tissue == tissue]
-            if not places[tissue]:
-                continue
+    for tissue in dict.fromkeys(kind.tissue for kind in kinds):
+        shades = [
+            (kind.name, contrast) for kind in kinds if kind.tissue == tissue for contrast in kind.contrasts
+        ]
+        around = [_Surroundings.of(methods, at, max(diameters), simulator) for at in places[tissue]]
+        for diameter in diameters if around else ():
             lesions = _stack(simulator, z, diameter, places[tissue], len(methods[0].surroundings))
-            middle = lesions[len(lesions) // 2]
-            windows = [_window(place, diameter, simulator, middle.shape) for place in places[tissue]]
-            for kind in of_tissue:
-                for contrast in kind.contrasts:
-                    changes = np.stack(
-                        [
-                            one.of_stacks(np.float32(contrast) * lesions[None])[0] - output
-                            for one, output in zip(methods[:n_noises], outputs, strict=False)
-                        ]
-                    )
-                    on_step()
-                    found += [
-                        _probe(
-                            kind.name, diameter, contrast, middle, changes, inputs, outputs, window, z, place
-                        )
-                        for window, place in zip(windows, places[tissue], strict=True)
-                    ]
+            for one in around:
+                lesion = lesions[(slice(None), *one.window)]
+                changes = one.changes(np.stack([contrast * lesion for _, contrast in shades]), n_noises)
+                found += [
+                    one.probe(kind, diameter, contrast, lesion[len(lesion) // 2], change, z)
+                    for (kind, contrast), change in zip(shades, changes, strict=True)
+                ]
+                on_step()
     return found
 
 
 def n_steps(places: dict[str, list[tuple[int, int]]], n_diameters: int = len(DIAMETERS)) -> int:
     """How often `probed` says that it is a step further."""
-    return n_diameters * sum(len(kind.contrasts) for kind in KINDS if places[kind.tissue])
+    return n_diameters * sum(len(some) for some in places.values())
 
 
 def by_shape(probes: Sequence[Probe]) -> list[Shape]:
@@ -181,29 +174,61 @@ def by_shape(probes: Sequence[Probe]) -> list[Shape]:
             *key,
             len(some),
             float(np.mean([one.visible for one in some])),
-            float(np.mean([one.left for one in some])),
+            _left(some),
             float(np.mean([one.contrast_left for one in some])),
         )
         for key, some in groups.items()
     ]
 
 
-def _probe(
-    kind: str, diameter: float, contrast: float, lesion: Images, changes: Images, inputs: Images,
-    outputs: Images, window: tuple[slice, slice], z: int, place: tuple[int, int],
-) -> Probe:  # fmt: skip
-    template = lesion[window].astype(np.float64)
-    power = float((template**2).sum())
-    answers_in, answers_out = (
-        np.tensordot(images[:, window[0], window[1]], template, axes=2) for images in (inputs, outputs)
-    )
-    noise_in, noise_out = (max(float(one.std(ddof=1)), 1e-3 * power) for one in (answers_in, answers_out))
-    left = float(np.tensordot(changes[:, window[0], window[1]], template, axes=2).mean())
-    signal = contrast * power
-    return Probe(
-        kind, diameter, contrast, abs(signal) / noise_in, max(left * np.sign(contrast), 0.0) / noise_out,
-        left / signal, z, *place,
-    )  # fmt: skip
+def _left(probes: Sequence[Probe]) -> float:
+    """Mean detectability in the output; with the lesion, its spread adds to the variance."""
+    spread = np.mean([one.spread for one in probes])
+    return float(np.mean([one.left for one in probes]) / np.sqrt(1 + spread / 2))
+
+
+@dataclass(frozen=True, eq=False)
+class _Surroundings:
+    """One place, and the method around it for several realisations of the noise."""
+
+    place: tuple[int, int]
+    window: Window
+    """Of the slice"""
+    methods: list[LocalMethod]
+    inputs: Images
+    outputs: Images
+    """`[realisation, y, x]` of the window"""
+
+    @classmethod
+    def of(
+        cls, methods: Sequence[LocalMethod], place: tuple[int, int], diameter: float, simulator: DoseSimulator
+    ) -> _Surroundings:
+        """For lesions up to `diameter` mm."""
+        window = _window(place, diameter, simulator, methods[0].input.shape)
+        local = [one.within(window) for one in methods]
+        inputs = np.stack([one.input for one in local])
+        return cls(place, window, local, inputs, np.stack([one(one.input[None])[0] for one in local]))
+
+    def changes(self, added: Images, n_noises: int) -> Images:
+        """What `added` `[b, z, y, x]` changes in the output, `[b, noise, y, x]`."""
+        pairs = zip(self.methods[:n_noises], self.outputs, strict=False)
+        return np.stack([one.of_stacks(added) - output for one, output in pairs], axis=1)
+
+    def probe(
+        self, kind: str, diameter: float, contrast: float, lesion: Images, changes: Images, z: int
+    ) -> Probe:
+        """What a matched filter for `lesion` `[y, x]` of 1 HU says of `changes` `[noise, y, x]`."""
+        template = lesion.astype(np.float64)
+        power = float((template**2).sum())
+        answers = (np.tensordot(images, template, axes=2) for images in (self.inputs, self.outputs))
+        noise_in, noise_out = (max(float(one.std(ddof=1)), 1e-3 * power) for one in answers)
+        answers_to_it = np.tensordot(changes, template, axes=2)
+        left, signal = float(answers_to_it.mean()), contrast * power
+        spread = float(answers_to_it.var(ddof=1)) if len(answers_to_it) > 1 else 0.0
+        return Probe(
+            kind, diameter, contrast, abs(signal) / noise_in, max(left * np.sign(contrast), 0.0) / noise_out,
+            spread / noise_out**2, left / signal, z, *self.place,
+        )  # fmt: skip
 
 
 def _stack(
@@ -232,7 +257,7 @@ def _stack(
 
 def _window(
     place: tuple[int, int], diameter: float, simulator: DoseSimulator, shape: tuple[int, ...]
-) -> tuple[slice, slice]:
+) -> Window:
     _, dy, dx = simulator.scan.spacing
     reach = [round((diameter / 2 + _RIM_MM) / step) for step in (dy, dx)]
     rows, columns = (

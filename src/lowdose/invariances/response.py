@@ -62,6 +62,20 @@ class LocalMethod:
         ]
         return np.concatenate(pieces)
 
+    def within(self, window: Window, margin: int = MARGIN) -> LocalMethod:
+        """The method on `window` of the window, with so many pixels around it."""
+        rows, columns = (
+            slice(ours.start + theirs.start, ours.start + theirs.stop)
+            for ours, theirs in zip(self.inner, window, strict=True)
+        )
+        top, left = max(0, rows.start - margin), max(0, columns.start - margin)
+        inner = (
+            slice(rows.start - top, rows.stop - top),
+            slice(columns.start - left, columns.stop - left),
+        )
+        around = self.surroundings[:, top : rows.stop + margin, left : columns.stop + margin]
+        return LocalMethod(self.method, around, inner)
+
     def _with(self, added: Images) -> Images:
         shown = np.repeat(self.surroundings[None], len(added), axis=0)
         shown[(slice(None), slice(None), *self.inner)] += added
@@ -102,15 +116,10 @@ def local_method(
     if not (0 <= rows.start < rows.stop <= n_y and 0 <= columns.start < columns.stop <= n_x):
         raise ValueError(f"a window of rows {rows} and columns {columns} is not within {n_y} x {n_x} pixels")
     depth = context_of(method, scan.shape)
-    top, left = max(0, rows.start - margin), max(0, columns.start - margin)
-    around = (slice(top, rows.stop + margin), slice(left, columns.stop + margin))
     seen = [min(max(at, 0), n_z - 1) for at in range(z - depth, z + depth + 1)]
-    read = {at: scan.read(at).without_padding()[around] for at in set(seen)}
-    inner = (
-        slice(rows.start - top, rows.stop - top),
-        slice(columns.start - left, columns.stop - left),
-    )
-    return LocalMethod(method, np.stack([read[at] for at in seen]).astype(np.float32), inner)
+    read = {at: scan.read(at).without_padding() for at in set(seen)}
+    slices = np.stack([read[at] for at in seen]).astype(np.float32)
+    return LocalMethod(method, slices, (slice(0, n_y), slice(0, n_x))).within(window, margin)
 
 
 def context_of(method: Denoiser | SlabDenoiser, shape: tuple[int, int, int]) -> int:

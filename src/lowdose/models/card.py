@@ -17,6 +17,8 @@ from lowdose.scan import Scan
 CARD = "card.json"
 ONNX = "model.onnx"
 WEIGHTS = "weights.safetensors"
+INVARIANCES = "invariances"
+"""The folder beside a model with what was learned of its invariances, if anything was."""
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,40}$"
 
 PIXEL_SIZE_MARGIN = 1.4
@@ -113,6 +115,8 @@ class ModelCard(_Strict):
     data: tuple[TrainingData, ...]
     metrics: tuple[Metric, ...]
     known_limits: tuple[str, ...]
+    ignores: tuple[str, ...] = ()
+    """What `lowdose explain` found of it, a line for each scan; empty where nobody has looked."""
     onnx_sha256: str
     weights_sha256: str | None = None
     """Of the weights for training on; None for a network that came as ONNX."""
