@@ -10,7 +10,6 @@ import numpy as np
 
 from lowdose.figures import INPUT_COLOUR, REFERENCE_COLOUR, RESULT_COLOURS, Figure
 from lowdose.figures.invariances import LesionLeft, Pair, lesions_figure, pair_figure, places_figure
-from lowdose.invariances.candidates import SAMPLED
 from lowdose.invariances.evidence import CONVICTED, Explanation, Finding
 from lowdose.invariances.probes import VISIBLE
 from lowdose.report.content import software_facts
@@ -223,11 +222,11 @@ def _tables(found: Explanation) -> list[Table]:
 
 
 def _how(found: Explanation) -> Facts:
-    learned = any(SAMPLED in one.found for one in found.places)
+    searches = dict.fromkeys(who for one in found.places for who in one.found)
     rows: Mapping[str, str] = {
         "Shown to the method": f"the scan at {100 * found.dose:g} % of its dose, with several noises",
         "Places": f"{len(found.places)} windows in {len(found.slices)} slices",
-        "Searched by": "direct search" + (" and a learned representation" if learned else " alone"),
+        "Searched by": ", ".join(searches),
         "Change": "largest smoothed difference, in units of what re-noising reaches in 19 of 20 pairs",
         "Speaks against": f"a change of {CONVICTED:g} or more whose output changes by at most 1",
         "Lesions": f"ignored if visible (index {VISIBLE:g} or more) and half of index and contrast gone",
