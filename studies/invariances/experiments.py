@@ -76,9 +76,9 @@ class Study:
     """How many times fewer steps, slices and lesions"""
     networks: tuple[str, ...] = tuple(NETWORKS)
     test: tuple[str, ...] = tuple(TEST)
-    n_slices: int = 4
+    n_slices: int = 3
     """Of each test scan"""
-    n_places: int = 6
+    n_places: int = 4
     """In each slice"""
 
     @property
@@ -89,5 +89,6 @@ class Study:
 
 FULL = Study()
 SMOKE = Study(shorter=100, networks=("cnn-10",), test=("LIDC-IDRI-0001",), n_slices=1, n_places=2)
-N_SLICES, N_HELD_BACK, N_LESIONS = 56, 12, 40
-"""Slices of each scan to learn from and of those held back; lesions of each kind in each scan."""
+N_SLICES, N_FLOW_SLICES, N_HELD_BACK, N_LESIONS = 56, 20, 12, 40
+"""Slices of each scan that the representation learns from, and each flow; of those held back; lesions of each
+kind in each scan."""

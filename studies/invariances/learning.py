@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments import GENERAL, GENERAL_ERASERS_MM
@@ -14,19 +15,22 @@ from lowdose.invariances.experiment import (
     learn_representation,
 )
 from lowdose.invariances.learning import IDENTITY
-from lowdose.invariances.models import FLOW_CARD, REPRESENTATION_CARD, SHARED, copied
+from lowdose.invariances.models import FLOW_CARD, REPRESENTATION_CARD, SHARED, bundled_representation, copied
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.loop import Progress
 
 
 def train_representation(
-    examples: tuple[list[Examples], list[Examples]], work: Path, plan: RepresentationPlan
-) -> Path:
-    """Once for all methods."""
+    examples: Callable[[], tuple[list[Examples], list[Examples]]], work: Path, plan: RepresentationPlan, *,
+    anew: bool,
+) -> Path:  # fmt: skip
+    """Once for all methods; the one that comes with lowdose is this study's, and is taken unless `anew`."""
     folder = work / "representation"
+    if not anew:
+        return copied(bundled_representation(), folder)
     if not (folder / REPRESENTATION_CARD).exists():
         learn_representation(
-            *examples, [IDENTITY, *GENERAL, *GENERAL_ERASERS_MM], folder, plan,
+            *examples(), [IDENTITY, *GENERAL, *GENERAL_ERASERS_MM], folder, plan,
             resume=(folder / CHECKPOINT).exists(), on_progress=say,
         )  # fmt: skip
     return folder

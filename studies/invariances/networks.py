@@ -20,11 +20,16 @@ PLAIN = {"offset_hu": 0.0, "scale_hu": 500.0, "dose_gain": GAIN, "patch": 64,
          "drawing": {"lowest_target_dose": 1.0, "averaged": 0.0, "kernels": 0.0}}  # fmt: skip
 BATCH = 8
 START = "start"
+KEPT = Path(__file__).parent / "networks"
+"""Networks that were trained by this study at full size."""
 
 
-def train_networks(data: Path, work: Path, study: Study) -> None:
-    """All of them."""
+def train_networks(data: Path, work: Path, study: Study, *, anew: bool) -> None:
+    """All of them; those that are kept beside this file are taken as they are, unless `anew`."""
     for name in study.networks:
+        if not anew and (KEPT / name).is_dir():
+            shutil.copytree(KEPT / name, model_folder(work, name), dirs_exist_ok=True)
+            continue
         for stage in (START, name):
             folder = work / "networks" / f"{name}-{stage}"
             if (folder / name).is_dir():

@@ -10,7 +10,6 @@ from experiments import (
     GENERAL_ERASERS_MM,
     N_HELD_BACK,
     N_LESIONS,
-    N_SLICES,
     PLANTED_ERASERS_MM,
     SEED,
     SHIPPED,
@@ -49,19 +48,17 @@ def general_methods() -> dict[str, MakeMethod]:
 
 
 def examples(
-    data: Path, work: Path, methods: dict[str, MakeMethod], shorter: int = 1
+    data: Path, folder: Path, methods: dict[str, MakeMethod], n_slices: int, shorter: int = 1
 ) -> tuple[list[Examples], list[Examples]]:
-    """Of the patients to learn from and of those held back, with what `methods` make of them."""
+    """Of the patients to learn from and of those held back, with what `methods` make of them, in `folder`."""
     found: tuple[list[Examples], list[Examples]] = ([], [])
-    for kept, (patients, n_slices) in zip(
-        found, ((TRAINING, N_SLICES), (VALIDATION, N_HELD_BACK)), strict=True
-    ):
+    for kept, (patients, n) in zip(found, ((TRAINING, n_slices), (VALIDATION, N_HELD_BACK)), strict=True):
         for patient, path in patients.items():
             print(f"examples of {patient}: {', '.join(methods)}", flush=True)
             with only_scan(data / path) as scan:
                 kept.append(
                     make_examples(
-                        scan, methods, work / "examples" / patient, n_slices=max(4, n_slices // shorter),
+                        scan, methods, folder / patient, n_slices=max(4, n // shorter),
                         n_lesions=max(4, N_LESIONS // shorter), seed=SEED,
                     )
                 )  # fmt: skip

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from lowdose.models.card import bundled_models, load_card
 from tests.cli.runner import lowdose
 from tests.invariances.chests import chest
 
@@ -36,6 +38,21 @@ def test_what_changes_nothing_is_acquitted(scan, tmp_path):
     told = json.loads((out / "explanation.json").read_text())
     assert told["convicted"] is False
     assert told["changes"] == []
+
+
+def test_the_verdict_goes_onto_the_card_of_a_model_of_ones_own(scan, tmp_path):
+    model = tmp_path / "mine"
+    shutil.copytree(
+        bundled_models()["ct-default"], model, ignore=shutil.ignore_patterns("invariances", "*.safetensors")
+    )
+    words = ("explain", model, scan, "--slices", 1, "--card")
+    assert lowdose(*words, "--out", tmp_path / "out").status == 0
+    told = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert load_card(model).ignores == (f"chest: {told['verdict']}",)
+    assert told["verdict"] in lowdose("methods", model).out
+    refused = lowdose("explain", "ct-default", scan, "--out", tmp_path / "other", "--card")
+    assert refused.status == 2
+    assert "ct-default is none" in refused.error
 
 
 def test_wrong_use_leaves_nothing(scan, tmp_path):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lowdose.invariances.gradients import DifferentiableMethod
     from lowdose.invariances.sampling import Learned
     from lowdose.io import Case
-    from lowdose.provenance import CaseRecord
+    from lowdose.provenance import CaseRecord, Run
 
 PAGE, SUMMARY = "report.html", "explanation.json"
 _PARTS = 100
@@ -48,6 +48,9 @@ def explain(
             "--set", metavar="KEY=VALUE", help="A setting of the method, for instance noise=25 (HU)."
         ),
     ] = None,
+    onto_card: Annotated[
+        bool, typer.Option("--card", help="Write the verdicts onto the card of METHOD, a model folder.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the simulated noise and the planted lesions.", min=0)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary on standard output.")] = False,
 ) -> None:
@@ -61,9 +64,11 @@ def explain(
     from lowdose.cli.terminal import refuse, say
     from lowdose.denoising import METHOD_SUMMARIES, MethodError, check_method, model_folder
     from lowdose.invariances.explain import Thoroughness
-    from lowdose.models.card import ModelError
+    from lowdose.models.card import CARD, ModelError
     from lowdose.models.denoiser import model_card
 
+    if onto_card and not (Path(method) / CARD).is_file():
+        refuse(f"--card writes onto the card of a model folder, and {method} is none; leave it out")
     chosen = parsed_settings(settings or [])
     try:
         check_method(method, chosen)
@@ -81,8 +86,23 @@ def explain(
         Job("explain", source, out, options, as_json),
         lambda case, place: _one_case(case, place, method, chosen, thoroughness, learned, network),
     )
+    if onto_card:
+        _write_onto_card(Path(method), run)
     say(f"look at {out}: {PAGE}; numbers in {SUMMARY}")
     finish(run)
+
+
+def _write_onto_card(model: Path, run: Run) -> None:
+    """The verdicts of `run`, in the place of earlier ones; scans without one are left out."""
+    from lowdose.models.card import load_card
+    from lowdose.models.foreign import write_card
+
+    told = tuple(
+        f"{record.case}: {record.facts['verdict']}"
+        for record in run.cases
+        if record.error is None and record.facts["convicted"] is not None
+    )
+    write_card(load_card(model).model_copy(update={"ignores": told}), model)
 
 
 def _learned(method: str, folder: Path | None) -> Learned | None:

@@ -65,7 +65,7 @@ class RepresentationPlan:
     """How a representation learns; the defaults are the small profile's."""
 
     sizes: RepresentationSizes = SMALL
-    n_steps: int = 9000
+    n_steps: int = 5000
     batch_size: int = 16
     learning_rate: float = 6e-4
     seed: int = 1
