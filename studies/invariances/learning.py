@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments import GENERAL, GENERAL_ERASERS_MM
+from experiments import GENERAL, GENERAL_ERASERS_MM, SHIPPED
 
 from lowdose.invariances.examples import Examples
 from lowdose.invariances.experiment import (
@@ -16,6 +17,7 @@ from lowdose.invariances.experiment import (
 )
 from lowdose.invariances.learning import IDENTITY
 from lowdose.invariances.models import FLOW_CARD, REPRESENTATION_CARD, SHARED, bundled_representation, copied
+from lowdose.models.card import INVARIANCES, bundled_models
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.loop import Progress
 
@@ -37,10 +39,12 @@ def train_representation(
 
 
 def train_flow(
-    examples: tuple[list[Examples], list[Examples]], work: Path, method: str, plan: FlowPlan
+    examples: tuple[list[Examples], list[Examples]], work: Path, method: str, plan: FlowPlan, *, anew: bool
 ) -> Path:
-    """Of one method whose images are among the examples."""
+    """Of one method whose images are among the examples; that of `ct-default` comes with it."""
     folder = work / "flows" / method
+    if method == SHIPPED and not anew:
+        return Path(shutil.copytree(bundled_models()[SHIPPED] / INVARIANCES, folder, dirs_exist_ok=True))
     if not (folder / FLOW_CARD).exists():
         learn_flow(
             *examples, method, copied(work / "representation", folder / SHARED), folder, plan,

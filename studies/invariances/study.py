@@ -63,7 +63,7 @@ def main() -> None:
             flow_plan = FlowPlan()
             flow_plan = replace(flow_plan, n_steps=flow_plan.n_steps // study.shorter)
             for name in study.explained:
-                train_flow(of_flows, work, name, flow_plan)
+                train_flow(of_flows, work, name, flow_plan, anew=anew)
         elif stage == "explain":
             explain_all(data, work, study, methods)
         else:
