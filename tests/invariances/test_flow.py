@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,11 @@ from lowdose.invariances.flow import (  # noqa: E402
     negative_log_likelihood,
 )
 
-TINY = FlowSizes(side=16, latents=6, condition=5, n_blocks=3, hidden=16, embedding_width=4)
+TINY = FlowSizes(side=16, latents=6, places=0, condition=5, n_blocks=3, hidden=16, embedding_width=4)
+
+
+PLACED = FlowSizes(side=16, latents=8, places=2, condition=3, n_blocks=3, hidden=8, embedding_width=4)
+BOTH = pytest.mark.parametrize("sizes", [TINY, PLACED], ids=["without places", "on a grid"])
 
 
 def flow(sizes: FlowSizes = TINY, seed: int = 0) -> ConditionalFlow:
@@ -20,7 +25,7 @@ def flow(sizes: FlowSizes = TINY, seed: int = 0) -> ConditionalFlow:
     made = ConditionalFlow(sizes)
     for name, weight in made.named_parameters():
         if "scales" in name or "shifts" in name:
-            torch.nn.init.normal_(weight, std=0.5 / weight.shape[-1] ** 0.5)
+            torch.nn.init.normal_(weight, std=0.5 / weight[0].numel() ** 0.5)
     made.start_from(3 * torch.randn(256, sizes.latents) + 1, torch.randn(256, 1, sizes.side, sizes.side))
     return made.eval()
 
@@ -36,22 +41,36 @@ def test_there_and_back_again():
             assert (normal - latents).abs().max() > 0.1
 
 
-def test_the_log_determinant_is_that_of_autograd():
-    made = flow().double()
+@BOTH
+def test_the_log_determinant_is_that_of_autograd(sizes):
+    made = flow(sizes).double()
     for seed in range(4):
         torch.manual_seed(seed)
-        latents, image = torch.randn(1, 6).double(), torch.randn(1, 1, 16, 16).double()
+        latents, image = torch.randn(1, sizes.latents).double(), torch.randn(1, 1, 16, 16).double()
         jacobian = torch.autograd.functional.jacobian(lambda one, image=image: made(one, image)[0], latents)
         _, expected = torch.linalg.slogdet(jacobian[0, :, 0])
         assert made(latents, image)[1].item() == pytest.approx(expected.item(), abs=1e-10)
 
 
-def test_the_image_has_a_say():
-    made = flow()
-    latents = torch.randn(1, 6).expand(2, -1)
+@BOTH
+def test_the_image_has_a_say(sizes):
+    made = flow(sizes)
+    latents = torch.randn(1, sizes.latents).expand(2, -1)
     with torch.no_grad():
         normal, _ = made(latents, torch.randn(2, 1, 16, 16))
     assert (normal[0] - normal[1]).abs().max() > 1e-3
+
+
+def test_on_a_grid_the_image_has_a_say_at_its_own_place():
+    sizes = replace(PLACED, side=64, places=8, latents=128, n_blocks=1)
+    made = flow(sizes)
+    latents, image = torch.randn(1, 128), torch.randn(1, 1, 64, 64)
+    other = image.clone()
+    other[..., :8, :8] += 1.0  # the first place
+    with torch.no_grad():
+        change = (made(latents, image)[0] - made(latents, other)[0]).abs().reshape(2, 8, 8).amax(dim=0)
+    assert change[0, 0] > 1e-4
+    assert change[7, 7] == 0.0
 
 
 def test_samples_take_no_randomness_of_their_own_and_saved_weights_keep_their_normalisation():
@@ -98,7 +117,7 @@ def test_a_small_flow_takes_less_than_five_megabytes():
 def test_training_raises_the_likelihood_of_latents_that_follow_the_image():
     """Latents whose mean is the image's: the best there is in closed form is -log of a narrow normal."""
     torch.manual_seed(0)
-    sizes = FlowSizes(side=16, latents=2, condition=4, n_blocks=4, hidden=32, embedding_width=4)
+    sizes = FlowSizes(side=16, latents=2, places=0, condition=4, n_blocks=4, hidden=32, embedding_width=4)
     made = ConditionalFlow(sizes)
 
     def drawn(n):

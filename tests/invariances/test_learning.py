@@ -77,9 +77,10 @@ def test_the_published_losses_add_up(examples):
 
 
 def test_the_divergence_comes_to_count_when_latents_are_of_use():
-    assert weight_of_divergence(0.0) == weight_of_divergence(0.5) == pytest.approx(0.01)
-    assert weight_of_divergence(0.7) == pytest.approx(0.1)
-    assert weight_of_divergence(0.9) == weight_of_divergence(1.0) == 1.0
+    assert weight_of_divergence(0.0) == weight_of_divergence(0.39) == 0.0
+    assert weight_of_divergence(0.4) == pytest.approx(0.003)
+    assert weight_of_divergence(0.6) == pytest.approx(0.03)
+    assert weight_of_divergence(0.8) == weight_of_divergence(1.0) == pytest.approx(0.3)
 
 
 def test_latents_begin_with_little_noise_of_their_own():

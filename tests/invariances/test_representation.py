@@ -11,7 +11,7 @@ from lowdose.invariances.representation import (  # noqa: E402
     RepresentationSizes,
 )
 
-TINY = RepresentationSizes(side=16, first=4, latents=32, encoder_width=12, decoder_width=4, critic_width=4)
+TINY = RepresentationSizes(side=16, first=4, latents=32, encoder_width=4, decoder_width=4, critic_width=4)
 
 
 def n_weights(module: torch.nn.Module) -> int:
@@ -37,21 +37,21 @@ def test_the_small_profile_takes_less_than_five_megabytes():
 
 
 @pytest.mark.parametrize("sizes", [TINY, SMALL], ids=["tiny", "small"])
-def test_images_come_back_in_their_size_and_begin_as_the_denoised_ones(sizes):
+def test_images_come_back_in_their_size_and_begin_close_to_the_denoised_ones(sizes):
     torch.manual_seed(0)
     made = Representation(sizes)
     image, denoised = torch.randn(2, 2, 1, sizes.side, sizes.side)
     mean, log_variance = made.encode(image, denoised)
     assert mean.shape == log_variance.shape == (2, sizes.latents)
-    assert torch.equal(made.decode(mean, denoised), denoised)
+    assert (made.decode(mean, denoised) - denoised).std() < 0.1
     assert Critic(sizes)(image, denoised).shape == (2, 1)
 
 
 def test_what_is_not_residual_and_normalised_by_batches_also_works_with_classes_and_attention():
     sizes = RepresentationSizes(
         side=16, first=4, latents=12, spatial=False, code=2, encoder_width=12, bottleneck=True,
-        decoder_width=8, class_hidden=(8,), classes=5, embedding=3, attention=True, critic_width=4,
-        group_norm=False, noise=False, residual=False,
+        encoder_layers=(1, 1, 1, 1), decoder_width=8, class_hidden=(8,), classes=5, embedding=3,
+        attention=True, critic_width=4, as_published=True, noise=False, residual=False,
     )  # fmt: skip
     made = Representation(sizes)
     image, denoised = torch.randn(2, 4, 1, 16, 16)
@@ -104,7 +104,7 @@ def test_the_first_batch_is_normalised_and_no_other():
     ("change", "sentence"),
     [
         ({"side": 60}, "60 pixels"),
-        ({"encoder_width": 8}, "too narrow"),
+        ({"encoder_layers": (1, 1, 1, 1), "encoder_width": 8}, "too narrow"),
         ({"latents": 32}, "multiple of 64"),
         ({"latents": 24, "spatial": False, "code": 8}, "leave none"),
     ],

@@ -65,9 +65,9 @@ class RepresentationPlan:
     """How a representation learns; the defaults are the small profile's."""
 
     sizes: RepresentationSizes = SMALL
-    n_steps: int = 5000
+    n_steps: int = 4000
     batch_size: int = 16
-    learning_rate: float = 6e-4
+    learning_rate: float = 1e-3
     seed: int = 1
     as_published: bool = False
     """With the published losses, features from the encoder of CT in the place of VGG16's."""
@@ -84,7 +84,7 @@ class FlowPlan:
     sizes: FlowSizes = SMALL_FLOW
     n_patches: int = 12_000
     """That are encoded once, to learn from; no more than are drawn."""
-    n_steps: int = 4000
+    n_steps: int = 3000
     batch_size: int = 64
     learning_rate: float = 1e-3
     seed: int = 1
@@ -183,7 +183,9 @@ def learn_flow(
     check_resumable(folder, resume=resume)
     torch.manual_seed(plan.seed)
     network, card = load_representation(representation)
-    sizes = replace(plan.sizes, side=network.sizes.side, latents=network.sizes.latents)
+    seen = network.sizes
+    places = seen.first if seen.spatial else 0
+    sizes = replace(plan.sizes, side=seen.side, latents=seen.latents, places=places)
     patches = ExamplePatches(training, [method], sizes.side)
     n = min(plan.n_patches, plan.n_steps * plan.batch_size)
     draw = encoded(patches, network, n, plan.seed, _FAR, on_encoded)

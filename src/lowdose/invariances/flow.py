@@ -3,6 +3,7 @@
 Eulig et al. 2025, after Rombach et al. 2020 (ECCV): blocks of activation normalisation, an invertible leaky
 ReLU, two affine couplings and a fixed permutation, all but the permutation's shuffle from FrEIA; each block
 sees an embedding of the denoised image. Normal numbers become latents that fit the image, and the other way.
+Where latents have places, couplings are convolutions that see the image at their own place.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ class FlowSizes:
     """Of flow and embedding; the defaults are a small profile's, whose weights take less than 5 MB."""
 
     side: int = 64
-    latents: int = 128
-    condition: int = 48
-    """Numbers that the embedding of the denoised image has."""
-    n_blocks: int = 6
-    hidden: int = 128
+    latents: int = 256
+    places: int = 8
+    """Along each side of the grid that latents lie on; 0 if they have no places."""
+    condition: int = 24
+    """Numbers that the embedding of the denoised image has, at each place."""
+    n_blocks: int = 8
+    hidden: int = 32
     n_hidden: int = 1
     """Layers of that width between the first and the last of a coupling's network."""
     embedding_width: int = 16
@@ -42,7 +45,7 @@ class FlowSizes:
 
 SMALL_FLOW = FlowSizes()
 PUBLISHED_FLOW = FlowSizes(
-    side=128, latents=256, condition=256, n_blocks=12, hidden=1024, n_hidden=2, embedding_width=64
+    side=128, latents=256, places=0, condition=256, n_blocks=12, hidden=1024, n_hidden=2, embedding_width=64
 )
 
 
@@ -53,16 +56,18 @@ class ConditionalFlow(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.embedding = _embedding(sizes)
-        self.flow = framework.SequenceINN(sizes.latents)
+        grid = (sizes.places, sizes.places) if sizes.places else ()
+        self.shape = (sizes.latents // max(sizes.places, 1) ** 2, *grid)
+        self.flow = framework.SequenceINN(*self.shape)
         order = torch.Generator().manual_seed(sizes.seed)
         for _ in range(sizes.n_blocks):
             self.flow.append(blocks.ActNorm)
             self.flow.append(InvertibleLeakyRelu)
             self.flow.append(
-                DoubleCoupling, cond=0, cond_shape=(sizes.condition,), hidden=sizes.hidden,
+                DoubleCoupling, cond=0, cond_shape=(sizes.condition, *grid), hidden=sizes.hidden,
                 n_hidden=sizes.n_hidden,
             )  # fmt: skip
-            self.flow.append(Shuffle, order=torch.randperm(sizes.latents, generator=order))
+            self.flow.append(Shuffle, order=torch.randperm(self.shape[0], generator=order))
 
     def start_from(self, latents: Tensor, denoised: Tensor) -> None:
         """Normalise activations by a first batch of `latents` `(b, latents)`, once and before training.
@@ -74,13 +79,17 @@ class ConditionalFlow(nn.Module):
 
     def forward(self, latents: Tensor, denoised: Tensor) -> tuple[Tensor, Tensor]:
         """Normal numbers `(b, latents)` and the logarithm of the Jacobian's determinant `(b,)`."""
-        normal, log_determinant = self.flow(latents, c=[self.embedding(denoised)])
-        return normal, log_determinant
+        normal, log_determinant = self.flow(self._placed(latents), c=[self.embedding(denoised)])
+        return normal.flatten(1), log_determinant
 
     def inverse(self, normal: Tensor, denoised: Tensor) -> Tensor:
         """Latents `(b, latents)` of normal numbers, as many."""
-        latents: Tensor = self.flow(normal, c=[self.embedding(denoised)], rev=True, jac=False)[0]
-        return latents
+        condition = [self.embedding(denoised)]
+        latents: Tensor = self.flow(self._placed(normal), c=condition, rev=True, jac=False)[0]
+        return latents.flatten(1)
+
+    def _placed(self, numbers: Tensor) -> Tensor:
+        return numbers.reshape(len(numbers), *self.shape)
 
 
 def negative_log_likelihood(normal: Tensor, log_determinant: Tensor) -> Tensor:
@@ -100,9 +109,8 @@ class InvertibleLeakyRelu(blocks.InvertibleModule):  # type: ignore[misc]
         (values,) = x_or_z
         slope = 1 / _SLOPE if rev else _SLOPE
         below = values < 0
-        return (torch.where(below, slope * values, values),), below.sum(dim=1).to(values.dtype) * math.log(
-            slope
-        )
+        log_determinant = below.flatten(1).sum(dim=1).to(values.dtype) * math.log(slope)
+        return (torch.where(below, slope * values, values),), log_determinant
 
     def output_dims(self, input_dims: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         return input_dims
@@ -143,9 +151,10 @@ class DoubleCoupling(blocks.coupling_layers._BaseCouplingBlock):  # type: ignore
     ) -> None:
         super().__init__(dims_in, dims_c, clamp=1.0, clamp_activation="TANH")
         halves = (self.split_len1, self.split_len2)
+        network = _convolutions if len(dims_in[0]) > 1 else _mlp
         self.scales, self.shifts = (
             nn.ModuleList(
-                _mlp(seen + self.condition_length, moved, hidden, n_hidden)
+                network(seen + self.condition_length, moved, hidden, n_hidden)
                 for moved, seen in (halves, halves[::-1])
             )
             for _ in range(2)
@@ -161,25 +170,38 @@ class DoubleCoupling(blocks.coupling_layers._BaseCouplingBlock):  # type: ignore
         log_scale = self.clamp * self.f_clamp(self.scales[half](seen))
         shift = self.shifts[half](seen)
         if rev:
-            return (values - shift) * torch.exp(-log_scale), -log_scale.sum(dim=1)
-        return values * torch.exp(log_scale) + shift, log_scale.sum(dim=1)
+            return (values - shift) * torch.exp(-log_scale), -log_scale.flatten(1).sum(dim=1)
+        return values * torch.exp(log_scale) + shift, log_scale.flatten(1).sum(dim=1)
 
 
 def _mlp(n_in: int, n_out: int, hidden: int, n_hidden: int) -> nn.Sequential:
     steps: list[nn.Module] = [nn.Linear(n_in, hidden), nn.LeakyReLU(0.01)]
     for _ in range(n_hidden):
         steps += [nn.Linear(hidden, hidden), nn.LeakyReLU(0.01)]
-    last = nn.Linear(hidden, n_out)
-    nn.init.zeros_(last.weight)  # every block starts as nothing but a permutation
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(*steps, last)
+    return nn.Sequential(*steps, _silent(nn.Linear(hidden, n_out)))
+
+
+def _convolutions(n_in: int, n_out: int, hidden: int, n_hidden: int) -> nn.Sequential:
+    steps: list[nn.Module] = [nn.Conv2d(n_in, hidden, 3, padding=1), nn.LeakyReLU(0.01)]
+    for _ in range(n_hidden):
+        steps += [nn.Conv2d(hidden, hidden, 1), nn.LeakyReLU(0.01)]
+    return nn.Sequential(*steps, _silent(nn.Conv2d(hidden, n_out, 3, padding=1)))
+
+
+def _silent(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    """`layer` without weights, so that every block starts as nothing but a permutation."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
+    return layer
 
 
 def _embedding(sizes: FlowSizes) -> nn.Sequential:
-    """Halvings to 8 x 8 pixels, then all of it."""
+    """Halvings to the places of the latents; to 8 x 8 pixels and then all of it where they have none."""
     steps: list[nn.Module] = []
     n_in, side, width = 1, sizes.side, sizes.embedding_width
-    while side > 8:
+    while side > (sizes.places or 8):
         steps += [nn.Conv2d(n_in, width, 4, 2, 1), ActNorm(width), nn.LeakyReLU(0.2)]
         n_in, side, width = width, side // 2, 2 * width
+    if sizes.places:
+        return nn.Sequential(*steps, nn.Conv2d(n_in, sizes.condition, 3, padding=1))
     return nn.Sequential(*steps, nn.Conv2d(n_in, sizes.condition, side), nn.Flatten())

@@ -33,8 +33,10 @@ _TISSUE_HU = -950.0
 _LEAST_TISSUE = 0.3
 _FREEDOM = 8.0
 """Of Student's distribution: an edge that is gone counts for more than noise, but not for all."""
-_SETTLED, _WEIGHED, _LEAST_WEIGHT = 0.5, 0.9, 0.01
-"""Shares of the steps between which the divergence comes to count, and what it counts before."""
+_SETTLED, _WEIGHED = 0.4, 0.8
+"""Shares of the steps between which the divergence comes to count."""
+_LEAST_WEIGHT, _MOST_WEIGHT = 0.003, 0.3
+"""What it counts then. The flow learns how latents are distributed, so that they need not be independent."""
 
 
 @dataclass(frozen=True)
@@ -103,39 +105,37 @@ class LearnRepresentation:
     likelihood: Likelihood
     critic_share: float = 0.3
     n_steps: int = 1
-    """In all: for half of them the divergence hardly counts, so that latents learn to be of use."""
+    """In all: for some of them latents alone learn to be of use, without critic and divergence."""
     penalty: float = 10.0
-    betas: tuple[float, float] = (0.5, 0.99)
+    betas: tuple[float, float] = (0.9, 0.99)
+    critic_betas: tuple[float, float] = (0.5, 0.99)
 
     @property
     def trained(self) -> Mapping[str, Trained]:
         return {
             "representation": Trained(self.model, 1.0, self.betas),
-            "critic": Trained(self.critic, 2.0, self.betas),
+            "critic": Trained(self.critic, 2.0, self.critic_betas),
         }
 
     def step(self, batch: Batch, turn: Turn, descend: Descend) -> dict[str, float]:
-        """Teach the critic, then encoder and decoder, on one batch."""
+        """Teach encoder and decoder, and the critic before them once it has a say, on one batch."""
         denoised, deviation, image = shown(batch, turn.device)
         mean, log_variance = self.model.encode(image, denoised)
-        latents = sampled(mean, log_variance, turn)
-        made = self.model.decode(latents, denoised, turn.generator)
-        critical = critic_loss(self.critic, image, made.detach(), denoised, self.penalty, turn)
-        descend("critic", critical)
+        made = self.model.decode(sampled(mean, log_variance, turn), denoised, turn.generator)
         unlikely = self.likelihood(made, image, deviation).mean()
         surprise = divergence(mean, log_variance).mean()
-        pleading = wgan_generator_loss(self.critic(made, denoised))
-        weight = self._weight(unlikely, pleading)
         counted = weight_of_divergence(turn.step / self.n_steps)
-        loss = (unlikely + counted * surprise + weight * pleading) / image[0].numel()
-        descend("representation", loss)
-        return {
-            "loss": float((unlikely + surprise).detach()),
-            "unlikely": float(unlikely.detach()),
-            "surprise": float(surprise.detach()),
-            "critic": float(critical.detach()),
-            "critic_weight": float(weight),
-        }
+        told = {"unlikely": float(unlikely.detach()), "surprise": float(surprise.detach())}
+        loss = unlikely + counted * surprise
+        if counted > 0:
+            critical = critic_loss(self.critic, image, made.detach(), denoised, self.penalty, turn)
+            descend("critic", critical)
+            pleading = wgan_generator_loss(self.critic(made, denoised))
+            weight = self._weight(unlikely, pleading)
+            loss = loss + weight * pleading
+            told |= {"critic": float(critical.detach()), "critic_weight": float(weight)}
+        descend("representation", loss / image[0].numel())
+        return {"loss": told["unlikely"] + counted * told["surprise"]} | told
 
     def _weight(self, unlikely: Tensor, pleading: Tensor) -> Tensor:
         last = self.model.decoder.last.weight
@@ -196,12 +196,15 @@ def critic_loss(
 
 
 def weight_of_divergence(done: float) -> float:
-    """For the share `done` of the steps: a hundredth in the first half, then rising to one at nine tenths.
+    """For the share `done` of the steps: nothing for two fifths, then rising until four fifths.
 
-    From the start at one, no latent ever becomes of use.
+    However little it counts from the start, latents never become of use: nothing else moves them yet, and
+    Adam makes steps of one size whatever the gradient's.
     """
-    risen = min(max((done - _SETTLED) / (_WEIGHED - _SETTLED), 0.0), 1.0)
-    return float(_LEAST_WEIGHT ** (1.0 - risen))
+    if done < _SETTLED:
+        return 0.0
+    risen = min((done - _SETTLED) / (_WEIGHED - _SETTLED), 1.0)
+    return float(_LEAST_WEIGHT ** (1.0 - risen) * _MOST_WEIGHT**risen)
 
 
 def shown(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,9 +1,9 @@
 """What an input has that its denoised image lacks, as a few numbers: a conditional variational autoencoder.
 
 Eulig et al. 2025: the encoder sees an input and its denoised image and gives latents, the decoder makes an
-input of latents and the denoised image, and a critic that also sees the denoised image tells real inputs
-from made ones. The decoder is that of BigGAN (Brock et al. 2019, ICLR). Unlike there, normalisation is by
-groups of channels where `group_norm` is set: batches then have no say in what an image becomes.
+input of latents and the denoised image, and a critic that also sees the denoised image tells real inputs from
+made ones. The decoder is that of BigGAN (Brock et al. 2019, ICLR). The small profile leaves out what keeps
+small differences from being learned: normalisation, and bounds on the slope of every layer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ LOG_VARIANCE = (-30.0, 10.0)
 _SLOPE = 0.2
 _FIRST_LOG_VARIANCE = -5.0
 _NARROWEST = 12
-"""Channels of the encoder: with 8, oneDNN's 1 x 1 convolutions of stride 2 write beyond their memory."""
+"""Channels of a ResNet: with 8, oneDNN's 1 x 1 convolutions of stride 2 write beyond their memory."""
+_GAIN = 10.0
+"""Differences of input and denoised image are noise, some hundredths of what images are scaled by."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,14 @@ class RepresentationSizes:
     """Pixels along a patch; `first` times a power of 2."""
     first: int = 8
     """Pixels along what the decoder begins with."""
-    latents: int = 128
+    latents: int = 256
     spatial: bool = True
     """Whether latents have places: as many for each pixel that the decoder begins with."""
     code: int = 0
     """Latents without a place that condition each block; what is left becomes the first image."""
-    encoder_layers: tuple[int, ...] = (2, 2, 2, 2)
-    encoder_width: int = 12
+    encoder_layers: tuple[int, ...] = ()
+    """Blocks of each stage of a ResNet; without any, plain convolutions that halve the side."""
+    encoder_width: int = 24
     bottleneck: bool = False
     """Blocks of ResNet-50 and not of ResNet-18."""
     decoder_width: int = 16
@@ -52,11 +55,12 @@ class RepresentationSizes:
     attention: bool = False
     """Self-attention before the last block."""
     critic_width: int = 12
-    group_norm: bool = True
+    as_published: bool = False
+    """Normalised by batches, and by the largest singular value of every layer of the decoder."""
     noise: bool = True
     """Whether the decoder is given white noise at each block, to make texture of."""
     residual: bool = True
-    """Whether the decoder's image is added to the denoised one."""
+    """Whether encoder and decoder deal with the difference of input and denoised image."""
 
     @property
     def n_blocks(self) -> int:
@@ -68,7 +72,7 @@ class RepresentationSizes:
             raise ValueError(
                 f"patches of {self.side} pixels cannot be made by doubling {self.first}; take 64 or 128"
             )
-        if self.encoder_width < _NARROWEST:
+        if self.encoder_layers and self.encoder_width < _NARROWEST:
             raise ValueError(f"an encoder {self.encoder_width} wide is too narrow; give {_NARROWEST} or more")
         if self.spatial and (self.code or self.latents % self.first**2):
             raise ValueError(
@@ -91,7 +95,7 @@ SMALL = RepresentationSizes()
 PUBLISHED = RepresentationSizes(
     side=128, first=4, latents=256, spatial=False, code=20, encoder_layers=(3, 4, 6, 3),
     encoder_width=64, bottleneck=True, decoder_width=96, class_hidden=(2000, 2000, 2000), classes=1000,
-    embedding=128, attention=True, critic_width=64, group_norm=False, noise=False, residual=False,
+    embedding=128, attention=True, critic_width=64, as_published=True, noise=False, residual=False,
 )  # fmt: skip
 """As the authors' public configuration, but for the start: their encoder has seen ImageNet, ours nothing."""
 
@@ -101,25 +105,19 @@ class Encoder(nn.Module):
 
     def __init__(self, sizes: RepresentationSizes) -> None:
         super().__init__()
-        widths = [sizes.encoder_width * 2**stage for stage in range(4)]
-        self.trunk = ResNet(
-            "bottleneck" if sizes.bottleneck else "basic", list(sizes.encoder_layers), widths,
-            spatial_dims=2, n_input_channels=2, conv1_t_size=7, conv1_t_stride=1 if sizes.spatial else 2,
-            no_max_pool=sizes.spatial, feed_forward=False, bias_downsample=False,
-            norm=("group", {"num_groups": 4}) if sizes.group_norm else "batch",
-        )  # fmt: skip
-        n_features = widths[-1] * (4 if sizes.bottleneck else 1)
+        self.residual = sizes.residual
+        self.trunk, n_features = _resnet(sizes) if sizes.encoder_layers else _halvings(sizes)
         n_given = sizes.n_cell if sizes.spatial else sizes.latents
         last = nn.Conv2d(n_features, 2 * n_given, 1)
         assert last.bias is not None
         with torch.no_grad():  # latents that begin as noise are never looked at
             last.bias[n_given:] = _FIRST_LOG_VARIANCE
         pooling = nn.AdaptiveAvgPool2d(sizes.first if sizes.spatial else 1)
-        # Flattened here: the trunk's own way fails where channels lie side by side in memory.
-        self.trunk.avgpool = nn.Sequential(pooling, last, nn.Flatten())  # type: ignore[assignment]
+        self.last = nn.Sequential(pooling, last, nn.Flatten())
 
     def forward(self, image: Tensor, denoised: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.trunk(torch.cat([image, denoised], dim=1)).chunk(2, dim=1)
+        shown = _GAIN * (image - denoised) if self.residual else image
+        mean, log_variance = self.last(self.trunk(torch.cat([shown, denoised], dim=1))).chunk(2, dim=1)
         return mean, log_variance.clamp(*LOG_VARIANCE)
 
 
@@ -133,9 +131,9 @@ class Decoder(nn.Module):
         widths = [sizes.decoder_width * factor for factor in _widths(n_blocks)]
         self.n_first = sizes.latents - sizes.code * n_blocks
         self.first: nn.Module = (
-            nn.Conv2d(sizes.n_cell, widths[0], 1)
+            nn.Conv2d(sizes.n_cell, widths[0], 3, padding=1)
             if sizes.spatial
-            else _normed(nn.Linear(self.n_first, widths[0] * sizes.first**2))
+            else _bounded(nn.Linear(self.n_first, widths[0] * sizes.first**2), sizes)
         )
         self.classes = _classifier(sizes) if sizes.classes else None
         n_code = (sizes.n_cell or sizes.code) + sizes.embedding
@@ -143,11 +141,8 @@ class Decoder(nn.Module):
             _Block(n_in + 1, n_out, n_code, sizes) for n_in, n_out in pairwise(widths)
         )
         self.attention = _Attention(widths[-2]) if sizes.attention else None
-        self.last_norm = ActNorm(widths[-1])
+        self.last_norm = ActNorm(widths[-1]) if sizes.as_published else nn.Identity()
         self.last = nn.Conv2d(widths[-1] + 1, 1, 3, padding=1)
-        if sizes.residual:
-            for weight in self.last.parameters():
-                nn.init.zeros_(weight)
 
     def forward(self, latents: Tensor, denoised: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """White noise, where the sizes have it, comes from `generator`; without one there is none."""
@@ -166,7 +161,7 @@ class Decoder(nn.Module):
             features = block(shown, torch.cat([code, *shared], dim=1), generator)
         features = functional.relu(self.last_norm(features))
         image: Tensor = self.last(torch.cat([features, denoised], dim=1))
-        return image + denoised if self.sizes.residual else image
+        return denoised + image / _GAIN if self.sizes.residual else image
 
 
 class Critic(nn.Module):
@@ -261,21 +256,43 @@ def _shrunk(image: Tensor, side: int) -> Tensor:
     return image if image.shape[-1] == side else functional.interpolate(image, (side, side), mode="nearest")
 
 
-def _normed(layer: nn.Module) -> nn.Module:
-    return spectral_norm(layer)
+def _bounded(layer: nn.Module, sizes: RepresentationSizes) -> nn.Module:
+    """`layer`, by its largest singular value where the sizes want that."""
+    return spectral_norm(layer) if sizes.as_published else layer
+
+
+def _resnet(sizes: RepresentationSizes) -> tuple[nn.Module, int]:
+    """A ResNet without its head, and the channels that it gives."""
+    widths = [sizes.encoder_width * 2**stage for stage in range(4)]
+    trunk = ResNet(
+        "bottleneck" if sizes.bottleneck else "basic", list(sizes.encoder_layers), widths, spatial_dims=2,
+        n_input_channels=2, conv1_t_size=7, conv1_t_stride=1 if sizes.spatial else 2,
+        no_max_pool=sizes.spatial, feed_forward=False, bias_downsample=False, norm="batch",
+    )  # fmt: skip
+    first = [trunk.conv1, trunk.bn1, trunk.act, *([] if sizes.spatial else [trunk.maxpool])]
+    stages = [trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4]
+    return nn.Sequential(*first, *stages), widths[-1] * (4 if sizes.bottleneck else 1)
+
+
+def _halvings(sizes: RepresentationSizes) -> tuple[nn.Module, int]:
+    """Convolutions down to the side that the decoder begins with, and the channels that they give."""
+    widths = [min(2**stage, 3) * sizes.encoder_width for stage in range(sizes.n_blocks)]
+    steps: list[nn.Module] = [nn.Conv2d(2, widths[0], 5, 2, 2), nn.SiLU()]
+    for n_in, n_out in pairwise(widths):
+        steps += [nn.Conv2d(n_in, n_out, 3, 2, 1), nn.SiLU()]
+    steps += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.SiLU()]
+    return nn.Sequential(*steps), widths[-1]
 
 
 class _Conditioned(nn.Module):
-    """Normalisation whose scale and shift follow a code."""
+    """A scale and a shift that follow a code, after normalisation where the sizes have it."""
 
-    def __init__(self, n_channels: int, n_code: int, *, group_norm: bool) -> None:
+    def __init__(self, n_channels: int, n_code: int, sizes: RepresentationSizes) -> None:
         super().__init__()
-        self.norm: nn.Module = (
-            nn.GroupNorm(1, n_channels, affine=False)
-            if group_norm
-            else nn.BatchNorm2d(n_channels, affine=False)
+        self.norm = nn.BatchNorm2d(n_channels, affine=False) if sizes.as_published else nn.Identity()
+        self.scale, self.shift = (
+            _bounded(nn.Linear(n_code, n_channels, bias=False), sizes) for _ in range(2)
         )
-        self.scale, self.shift = (_normed(nn.Linear(n_code, n_channels, bias=False)) for _ in range(2))
 
     def forward(self, features: Tensor, code: Tensor) -> Tensor:
         scale, shift = (layer(code)[:, :, None, None] for layer in (self.scale, self.shift))
@@ -289,11 +306,11 @@ class _Block(nn.Module):
     def __init__(self, n_in: int, n_out: int, n_code: int, sizes: RepresentationSizes) -> None:
         super().__init__()
         self.noise = nn.Parameter(torch.zeros(1, n_out, 1, 1)) if sizes.noise else None
-        self.first_norm = _Conditioned(n_in, n_code, group_norm=sizes.group_norm)
-        self.second_norm = _Conditioned(n_out, n_code, group_norm=sizes.group_norm)
-        self.first = _normed(nn.Conv2d(n_in, n_out, 3, padding=1))
-        self.second = _normed(nn.Conv2d(n_out, n_out, 3, padding=1))
-        self.beside = _normed(nn.Conv2d(n_in, n_out, 1))
+        self.first_norm = _Conditioned(n_in, n_code, sizes)
+        self.second_norm = _Conditioned(n_out, n_code, sizes)
+        self.first = _bounded(nn.Conv2d(n_in, n_out, 3, padding=1), sizes)
+        self.second = _bounded(nn.Conv2d(n_out, n_out, 3, padding=1), sizes)
+        self.beside = _bounded(nn.Conv2d(n_in, n_out, 1), sizes)
 
     def forward(self, features: Tensor, code: Tensor, generator: torch.Generator | None) -> Tensor:
         change = functional.relu(self.first_norm(features, code))
@@ -313,9 +330,9 @@ class _Attention(nn.Module):
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        self.asked, self.offered = (_normed(nn.Conv2d(n, n // 8, 1, bias=False)) for _ in range(2))
-        self.value = _normed(nn.Conv2d(n, n // 2, 1, bias=False))
-        self.given = _normed(nn.Conv2d(n // 2, n, 1, bias=False))
+        self.asked, self.offered = (spectral_norm(nn.Conv2d(n, n // 8, 1, bias=False)) for _ in range(2))
+        self.value = spectral_norm(nn.Conv2d(n, n // 2, 1, bias=False))
+        self.given = spectral_norm(nn.Conv2d(n // 2, n, 1, bias=False))
         self.share = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
