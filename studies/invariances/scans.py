@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def examples(
             with only_scan(data / path) as scan:
                 kept.append(
                     make_examples(
-                        scan, methods, folder / patient, n_slices=max(4, n // shorter),
+                        replace(scan, name=patient), methods, folder / patient, n_slices=max(4, n // shorter),
                         n_lesions=max(4, N_LESIONS // shorter), seed=SEED,
                     )
                 )  # fmt: skip
