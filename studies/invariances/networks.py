@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from experiments import GAIN, NETWORKS, SEED, TRAINING, VALIDATION, Network, Study
+from experiments import GAIN, NETWORKS, SEED, SHIPPED, TRAINING, VALIDATION, Network, Study
 
 from lowdose.cli.train import template_text
+from lowdose.models.card import bundled_models, load_card
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.experiment import train
 from lowdose.training.plan import TrainingPlan
@@ -76,13 +77,19 @@ def plan_of(name: str, work: Path, shorter: int, *, start: bool) -> dict[str, An
             "name": source,
             "path": str(path.parent if path.suffix else path),
             "split": split,
-            "licence": "see DATA",
-            "citation": "see DATA",
+            **_cited(source),
         }
         for split, sources in (("training", TRAINING), ("validation", VALIDATION))
         for source, path in sources.items()
     ]
     return plan
+
+
+def _cited(source: str) -> dict[str, str]:
+    """Licence and citation of a public scan, as the card of `ct-default` has them."""
+    data = load_card(bundled_models()[SHIPPED]).data
+    found = next(one for one in data if source.startswith(one.name))
+    return {"licence": found.licence, "citation": found.citation}
 
 
 def _published(template: dict[str, Any], network: Network) -> dict[str, Any]:
