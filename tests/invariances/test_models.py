@@ -6,9 +6,11 @@ from lowdose.invariances.experiment import RepresentationPlan, learn_representat
 from lowdose.invariances.learning import IDENTITY
 from lowdose.invariances.models import (
     InvarianceError,
+    bundled_representation,
     copied,
     load_flow,
     load_learned,
+    load_representation,
 )
 from lowdose.invariances.sampling import Learned
 from tests.invariances.tiny import TINY
@@ -21,6 +23,13 @@ def test_folders_hold_what_was_learned(flow, representation):
     assert told.error is not None
     assert told.error > 0
     assert isinstance(learned, Learned)
+
+
+def test_the_representation_that_comes_along_has_learned_something():
+    network, card = load_representation(bundled_representation())
+    assert 4 * sum(weight.numel() for weight in network.parameters()) < 5e6
+    assert card.error < 1.0  # less than the noise that it was shown
+    assert card.nats > 1
 
 
 def test_a_flow_of_another_representation_is_refused(flow, examples, tmp_path):

@@ -113,7 +113,7 @@ def _learned(method: str, folder: Path | None) -> Learned | None:
     from lowdose.models.denoiser import model_card
 
     beside = None if method in METHOD_SUMMARIES else model_folder(method) / INVARIANCES
-    if folder is None and (beside is None or not beside.is_dir()):
+    if folder is None and (beside is None or not (beside / "flow.json").is_file()):
         return None
     try:
         from lowdose.invariances.models import InvarianceError, load_learned
