@@ -17,7 +17,7 @@ from lowdose.invariances.experiment import (
 )
 from lowdose.invariances.learning import IDENTITY
 from lowdose.invariances.models import FLOW_CARD, REPRESENTATION_CARD, SHARED, bundled_representation, copied
-from lowdose.models.card import INVARIANCES, bundled_models
+from lowdose.models.card import INVARIANCES, bundled_models, load_card
 from lowdose.training.checkpoint import CHECKPOINT
 from lowdose.training.loop import Progress
 
@@ -48,6 +48,7 @@ def train_flow(
     if not (folder / FLOW_CARD).exists():
         learn_flow(
             *examples, method, copied(work / "representation", folder / SHARED), folder, plan,
+            digest=load_card(bundled_models()[SHIPPED]).digest if method == SHIPPED else None,
             resume=(folder / CHECKPOINT).exists(), on_progress=say,
         )  # fmt: skip
     return folder

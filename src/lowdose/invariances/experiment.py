@@ -84,7 +84,7 @@ class FlowPlan:
     sizes: FlowSizes = SMALL_FLOW
     n_patches: int = 12_000
     """That are encoded once, to learn from; no more than are drawn."""
-    n_steps: int = 3000
+    n_steps: int = 1000
     batch_size: int = 64
     learning_rate: float = 1e-3
     seed: int = 1

@@ -10,6 +10,7 @@ from lowdose.losses.adversarial import (
     wgan_critic_loss,
     wgan_generator_loss,
 )
+from lowdose.losses.alignment import absolute_error_within, roughness, warped
 from lowdose.losses.image import (
     PIXEL_LOSSES,
     PixelLoss,
@@ -26,6 +27,7 @@ from lowdose.losses.image import (
 __all__ = [
     "PIXEL_LOSSES",
     "PixelLoss",
+    "absolute_error_within",
     "charbonnier",
     "cutmix",
     "cutmix_inconsistency",
@@ -35,9 +37,11 @@ __all__ = [
     "lsgan_loss",
     "mean_absolute_error",
     "mean_squared_error",
+    "roughness",
     "share_of_noise_left",
     "sobel",
     "ssim_loss",
+    "warped",
     "wgan_critic_loss",
     "wgan_generator_loss",
 ]
