@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("FrEIA")
+pytest.importorskip("torch")
+
+import torch
 
 from lowdose.invariances.gates import MOST_MISSED, learned_gates
 from lowdose.invariances.models import load_learned
@@ -30,6 +33,30 @@ def test_a_representation_that_has_learned_nothing_fails_where_the_output_tells_
     gate = gates_of(flow, CONSTANT)["representation: structure missed"]
     assert float(gate.value.split()[0]) > MOST_MISSED
     assert not gate.passed
+
+
+class Reproducing:
+    """A representation that gives back a share of what the output lacks of the input."""
+
+    def __init__(self, like, share):
+        self.sizes, self.share = like.sizes, share
+
+    def encode(self, image, denoised):
+        self.difference = image - denoised
+        return torch.zeros(len(image), self.sizes.latents), torch.zeros(len(image), self.sizes.latents)
+
+    def decode(self, _latents, denoised):
+        return denoised + self.share * self.difference
+
+
+@pytest.mark.parametrize(("share", "passed"), [(0.0, False), (0.45, False), (0.55, True)])
+def test_of_much_that_is_taken_away_half_must_be_reproduced(flow, share, passed):
+    learned, _, _ = load_learned(flow)
+    place = place_of(CONSTANT)
+    of_it = replace(learned, representation=Reproducing(learned.representation, share))
+    gate = learned_gates(of_it, [place, place], [], SPACING[1:])[0]
+    assert float(gate.value.split()[0]) > MOST_MISSED
+    assert gate.passed is passed
 
 
 def test_a_flow_that_has_learned_nothing_is_told_by_its_numbers(flow):
