@@ -54,6 +54,7 @@ OTHER_PROGRAMS = {"git", "cd", "make", "pip", "python3", "source"}
 
 INSTEAD = {
     "demo": ["--input", "scan", "--no-open"],
+    "explain": ["--slices", "1"],
     "adapt": ["--noise-steps", "4", "--steps", "2"],
     "train noise-model": ["--steps", "4"],
     "train representation": ["--steps", "2", "--slices", "2"],

@@ -13,6 +13,7 @@ from lowdose.invariances.models import (
     load_representation,
 )
 from lowdose.invariances.sampling import Learned
+from lowdose.models.card import INVARIANCES, bundled_models, load_card
 from tests.invariances.tiny import TINY
 
 
@@ -30,6 +31,13 @@ def test_the_representation_that_comes_along_has_learned_something():
     assert 4 * sum(weight.numel() for weight in network.parameters()) < 5e6
     assert card.error < 1.0  # less than the noise that it was shown
     assert card.nats > 1
+
+
+def test_what_comes_along_of_ct_default_was_learned_of_this_version():
+    folder = bundled_models()["ct-default"]
+    learned, card, _ = load_learned(folder / INVARIANCES)
+    assert (card.method, card.method_digest) == ("ct-default", load_card(folder).digest)
+    assert 4 * sum(weight.numel() for weight in learned.flow.parameters()) < 5e6
 
 
 def test_a_flow_of_another_representation_is_refused(flow, examples, tmp_path):
