@@ -63,6 +63,7 @@ def of_method(explained: Sequence[Record]) -> Record:
     return {
         "places": len(places),
         "convicting": {who: sum(times >= CONVICTED for times in changes(places, who)) for who in SEARCHES},
+        "searched": {who: len(changes(places, who)) for who in SEARCHES},
         "largest": {who: max(changes(places, who), default=0.0) for who in SEARCHES},
         "seen": sum(shape["visible"] >= VISIBLE for shape in lesions),
         "ignored": len(ignored),
@@ -82,8 +83,8 @@ def of_method(explained: Sequence[Record]) -> Record:
 
 
 def changes(places: Sequence[Record], who: str) -> list[float]:
-    """The largest change that `who` found at each place; 0 where it found or looked for none."""
-    return [place["found"].get(who, 0.0) for place in places]
+    """The largest change that `who` found at each place where it looked, and its gates passed."""
+    return [place["found"][who] for place in places if who in place["found"]]
 
 
 def by_tissue(explained: Sequence[Record]) -> dict[str, list[Record]]:
@@ -95,31 +96,35 @@ def by_tissue(explained: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def ranked(who: str) -> Any:
-    """The largest change of every place that `who` found."""
+    """The largest change of every place where `who` looked."""
     return lambda one: changes(one["places"], who)
 
 
-def directed(who: str) -> Any:
-    """How much more a structure changes than by noise along the worst unanswered direction of every place."""
+def directed(who: str, search: str) -> Any:
+    """How much more a structure changes than by noise along the worst unanswered direction of every place.
+
+    Nothing where all directions are answered; `search` tells where `who` looked.
+    """
 
     def scores(one: Record) -> list[float]:
-        found: dict[tuple[int, int, int], float] = {}
+        found = {_where(place): 0.0 for place in one["places"] if search in place["found"]}
         for direction in one["directions"]:
-            if direction["found_by"] != who:
-                continue
-            place = (direction["z"], direction["y"], direction["x"])
-            beyond = direction["dice_by_noise"] - direction["dice"] if direction["response"] <= 1 else 0.0
-            found[place] = max(found.get(place, 0.0), beyond)
+            if direction["found_by"] == who and direction["response"] <= 1:
+                found[_where(direction)] = max(found[_where(direction)], direction["times_noise"])
         return list(found.values())
 
     return scores
 
 
+def _where(one: Record) -> tuple[int, int, int]:
+    return one["z"], one["y"], one["x"]
+
+
 ANALYSES = {
     "by rank, direct search": ranked(DIRECT),
     "by rank, learned representation": ranked(SAMPLED),
-    "by direction, direct search": directed(DIRECT),
-    "by direction, learned representation": directed(SWEPT),
+    "by direction, direct search": directed(DIRECT, DIRECT),
+    "by direction, learned representation": directed(SWEPT, SAMPLED),
 }
 
 
@@ -168,7 +173,7 @@ def tables(results: Record) -> str:
         (
             "### Convicting the right ones",
             "Places under erasers against places under methods that must be acquitted: area under the ROC "
-            "curve.",
+            "curve. Where a gate fails the learned representation says nothing, and its places are left out.",
             planted_table(results),
             "### What each ignores",
             findings_table(results),
@@ -185,8 +190,9 @@ def planted_table(results: Record) -> str:
         value = "–" if one["auc"] is None else f"{one['auc']:.2f}"
         rows.append(f"| {name} | {value} | {one['guilty']} | {one['innocent']} |")
     methods = results["methods"]
-    wrong = sum(methods[name]["convicting"][who] for name in FAITHFUL if name in methods for who in SEARCHES)
-    total = sum(2 * methods[name]["places"] for name in FAITHFUL if name in methods)
+    faithful = [methods[name] for name in FAITHFUL if name in methods]
+    wrong = sum(one["convicting"][who] for one in faithful for who in SEARCHES)
+    total = sum(one["searched"][who] for one in faithful for who in SEARCHES)
     lesions = results["lesions"]
     told = (
         f"Faithful methods convicted: {wrong} of {total} searches; {lesions['false_convictions']} of "
@@ -205,12 +211,17 @@ def findings_table(results: Record) -> str:
         ignored = one["largest_ignored_mm"]
         rows.append(
             f"| {LABELS.get(name, name)} "
-            f"| {one['convicting'][DIRECT]} of {one['places']} | {one['largest'][DIRECT]:.1f} × "
-            f"| {one['convicting'][SAMPLED]} of {one['places']} | {one['largest'][SAMPLED]:.1f} × "
+            f"| {_convicting(one, DIRECT)} | {_convicting(one, SAMPLED)} "
             f"| {one['altering']} of {one['directions']} | {one['ignored']} of {one['seen']} "
             f"| {'–' if ignored is None else f'{ignored:g} mm'} | {', '.join(one['gates_failed']) or '–'} |"
         )
     return "\n".join(rows)
+
+
+def _convicting(one: Record, who: str) -> str:
+    """Two cells: how many places convict, and the largest change."""
+    n = one["searched"][who]
+    return f"{one['convicting'][who]} of {n} | {one['largest'][who]:.1f} ×" if n else "– | –"
 
 
 def noise_table(results: Record) -> str:

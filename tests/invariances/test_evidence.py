@@ -68,9 +68,12 @@ def test_a_failed_gate_forbids_a_verdict():
 
 
 @pytest.mark.parametrize(
-    ("dice", "by_noise", "response", "alters"),
-    [(0.5, 0.9, 0.5, True), (0.5, 0.9, 1.5, False), (0.92, 0.9, 0.5, False), (0.97, 0.99, 0.5, False)],
+    ("density", "structural", "response", "alters"),
+    [(90, 3.0, 0.5, True), (90, 3.0, 1.5, False), (90, 1.5, 0.5, False), (50, 3.0, 0.5, False)],
 )
-def test_a_direction_alters_anatomy_beyond_noise_alone_and_unanswered(dice, by_noise, response, alters):
-    effect = DirectionEffect(1, 2, 3, "test", 0.5, "lung", dice, by_noise, 3.0, response)
+def test_a_direction_alters_anatomy_beyond_noise_alone_and_unanswered(density, structural, response, alters):
+    effect = DirectionEffect(
+        1, 2, 3, "test", 0.5, "lung", density, 30.0, 0.5, 0.9, structural, response
+    )  # fmt: skip
+    assert effect.times_noise == pytest.approx(density / 30)
     assert effect.alters_anatomy is alters

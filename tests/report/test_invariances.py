@@ -41,7 +41,9 @@ def explanation() -> Explanation:
         noise=(NoiseKept("lung", 30.0, 12.0, 0.8),),
         gates=(Gate("control", "0.00", "below 2", True, "why"),),
         verdict=Verdict(True, "the <method> ignores anatomy."),
-        directions=(DirectionEffect(3, 80, 80, "direct search", float("nan"), "lung", 0.5, 0.9, 4.0, 0.5),),
+        directions=(
+            DirectionEffect(3, 80, 80, "direct search", float("nan"), "lung", 90.0, 9.0, 0.5, 0.9, 4.0, 0.5),
+        ),
         slices=(SeenSlice(3, image, image, image),),
     )  # fmt: skip
 

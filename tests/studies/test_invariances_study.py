@@ -50,14 +50,20 @@ def test_nobody_who_is_tested_on_is_learned_from() -> None:
     assert not sizes & {*experiments.GENERAL_ERASERS_MM.values()}
 
 
-def explanation(times: float, dice: float, kept: float) -> dict[str, Any]:
+def explanation(times: float, times_noise: float, kept: float, learned: float | None) -> dict[str, Any]:
+    place = {"z": 1, "y": 2, "x": 3}
+    found = {"direct search": times} | ({} if learned is None else {"learned representation": learned})
     return {
-        "places": [{"found": {"direct search": times, "learned representation": 0.0}}],
+        "places": [{"found": found, **place}],
         "directions": [
             {
-                "found_by": "direct search", "z": 1, "y": 2, "x": 3, "dice": dice, "dice_by_noise": 0.9,
-                "response": 0.5, "alters_anatomy": dice < 0.9,
-            }
+                "found_by": "direct search", "times_noise": times_noise, "response": 0.5,
+                "alters_anatomy": times_noise > 2, **place,
+            },
+            {
+                "found_by": "direct search", "times_noise": 99.0, "response": 1.5, "alters_anatomy": False,
+                **place,
+            },
         ],
         "lesions": [
             {"visible": 9.0, "kept": kept, "diameter_mm": 2.0, "ignored": kept < 0.5},
@@ -71,15 +77,16 @@ def explanation(times: float, dice: float, kept: float) -> dict[str, Any]:
 
 def test_tables_say_what_was_found() -> None:
     report, experiments = module("report"), module("experiments")
-    guilty, innocent = explanation(5.0, 0.3, 0.1), explanation(1.2, 0.95, 0.9)
-    found = {"identity": [innocent], "ct-default": [innocent], "eraser-5mm": [guilty, guilty]}
+    guilty, innocent = explanation(5.0, 7.0, 0.1, 3.0), explanation(1.2, 0.9, 0.9, 0.2)
+    abstaining = explanation(5.0, 7.0, 0.1, None)
+    found = {"identity": [innocent], "ct-default": [innocent], "eraser-5mm": [guilty, abstaining]}
     results = report.gathered(found, experiments.FULL)
     assert results["planted"]["by rank, direct search"] == {"auc": 1.0, "guilty": 2, "innocent": 2}
     assert results["planted"]["by direction, direct search"]["auc"] == 1.0
-    assert results["planted"]["by rank, learned representation"]["auc"] == 0.5
+    assert results["planted"]["by rank, learned representation"] == {"auc": 1.0, "guilty": 1, "innocent": 2}
     assert results["lesions"] == {"auc": 1.0, "guilty": 2, "innocent": 2, "false_convictions": 0}
     text = report.tables(results)
     assert "| by rank, direct search | 1.00 | 2 | 2 |" in text
-    assert "| eraser-5mm | 2 of 2 | 5.0 × | 0 of 2 | 0.0 × | 2 of 2 | 2 of 2 | 2 mm | a gate |" in text
+    assert "| eraser-5mm | 2 of 2 | 5.0 × | 1 of 1 | 3.0 × | 2 of 4 | 2 of 2 | 2 mm | a gate |" in text
     assert "| ct-default | 50 % | 80 % | – | – |" in text
     assert "Faithful methods convicted: 0 of 4 searches; 0 of 2 planted lesions." in text

@@ -140,18 +140,27 @@ class DirectionEffect:
     share: float
     """Of the variance along all directions; NaN for those that were searched directly."""
     structure: str
-    """That changes most"""
+    """That changes most, where the change is at least half of its largest"""
+    density: float
+    """By how many HU it changes there"""
+    density_by_noise: float
+    """By how many it differs there from that of the same body under other noise, at most"""
     dice: float
-    """Of its mask with that of the input as it is"""
+    """Of its mask in the window with that of the input as it is"""
     dice_by_noise: float
     """The least that it agrees with that of the same body under other noise"""
     structural: float
     response: float
 
     @property
+    def times_noise(self) -> float:
+        """How much more the structure changes than by noise."""
+        return self.density / self.density_by_noise if self.density_by_noise else 0.0
+
+    @property
     def alters_anatomy(self) -> bool:
-        """Whether the structure changes more than by noise, and the output not at all."""
-        return self.response <= 1.0 and self.dice < min(self.dice_by_noise, 0.95)
+        """Whether input and structure change far more than by noise, and the output not at all."""
+        return self.response <= 1.0 and min(self.structural, self.times_noise) >= CONVICTED
 
 
 def finding_of(place: Place, candidate: Candidate, tissue: str, spacing: tuple[float, float]) -> Finding:

@@ -20,6 +20,9 @@ from lowdose.scan import Scan
 
 Images = NDArray[np.float32]
 
+_FEWEST_PX = 6
+"""Of a structure where it changes, below which it is not spoken of."""
+
 
 @dataclass(frozen=True, eq=False)
 class NoisySlice:
@@ -66,23 +69,32 @@ def place_in(level: NoisySlice, method: Denoiser | SlabDenoiser, window: Window)
 
 
 def direction_effect(place: Place, level: NoisySlice, share: float, candidate: Candidate) -> DirectionEffect:
-    """Which structure's mask changes most, compared with what noise does to it."""
+    """Which structure changes most, in density where the change is strong, compared with what noise does."""
     sigma = place.of_input.sigma_px
     rows, columns = place.window
+    change = smoothed(candidate.input - place.input, sigma)
+    peak = float(change.flat[np.abs(change).argmax()])
+    strong = np.sign(peak) * change >= 0.5 * abs(peak)
+    noise = [smoothed(one[place.window] - place.input, sigma) for one in level.inputs[1:]]
+    masks = [{name: mask[place.window] for name, mask in one.items()} for one in level.masks]
+    name, density, by_noise = "nothing", 0.0, 0.0
+    for structure, mask in masks[0].items():
+        there = strong & mask
+        if not peak or np.count_nonzero(there) < _FEWEST_PX:
+            continue
+        found = abs(float(change[there].mean())), max(abs(float(one[there].mean())) for one in noise)
+        if found[0] * by_noise >= density * found[1]:
+            name, (density, by_noise) = structure, found
     moved = level.inputs[0].copy()
     moved[place.window] = candidate.input
-    masks = [{name: mask[place.window] for name, mask in one.items()} for one in level.masks]
-    after = {name: mask[place.window] for name, mask in structures(smoothed(moved, sigma)).items()}
-    found = []
-    for name, mask in masks[0].items():
-        if np.count_nonzero(mask) < 20 and np.count_nonzero(after[name]) < 20:
-            continue
-        by_noise = [dice(mask, other[name]) for other in masks[1:]]
-        found.append((dice(mask, after[name]) - min(by_noise), name, dice(mask, after[name]), min(by_noise)))
-    _, name, agreement, by_noise_ = min(found, default=(0.0, "nothing", 1.0, 1.0))
+    after = structures(smoothed(moved, sigma)) if name != "nothing" else {}
+    agreement, least = 1.0, 1.0
+    if name in after:
+        agreement = dice(masks[0][name], after[name][place.window])
+        least = min(dice(masks[0][name], other[name]) for other in masks[1:])
     return DirectionEffect(
-        place.z, rows.start + SIDE // 2, columns.start + SIDE // 2, candidate.found_by, share, name,
-        agreement, by_noise_, candidate.change.structural, candidate.change.response,
+        place.z, rows.start + SIDE // 2, columns.start + SIDE // 2, candidate.found_by, share, name, density,
+        by_noise, agreement, least, candidate.change.structural, candidate.change.response,
     )  # fmt: skip
 
 

@@ -114,7 +114,10 @@ def explanation_as_json(found: Explanation) -> dict[str, Any]:
             for one in found.shapes
         ],
         "noise": [vars(one) for one in found.noise],
-        "directions": [vars(one) | {"alters_anatomy": one.alters_anatomy} for one in found.directions],
+        "directions": [
+            vars(one) | {"times_noise": one.times_noise, "alters_anatomy": one.alters_anatomy}
+            for one in found.directions
+        ],
         "gates": [vars(one) for one in found.gates],
     }
 
@@ -171,7 +174,7 @@ def _tables(found: Explanation) -> list[Table]:
         )
     ]
     altering = [one for one in found.directions if one.alters_anatomy]
-    shown = sorted(altering or found.directions, key=lambda one: one.dice)[:12]
+    shown = sorted(altering or found.directions, key=lambda one: -one.times_noise)[:12]
     tables.append(
         Table(
             "Directions that alter anatomy"
@@ -182,7 +185,9 @@ def _tables(found: Explanation) -> list[Table]:
                 "Structure",
                 "Slice",
                 "Column, row",
-                "Agreement of its mask",
+                "Its density",
+                "By noise",
+                "Its mask agrees",
                 "By noise",
                 "Input",
                 "Output",
@@ -193,6 +198,8 @@ def _tables(found: Explanation) -> list[Table]:
                     one.structure,
                     str(one.z + 1),
                     f"{one.x}, {one.y}",
+                    f"{plain(one.density)} HU",
+                    f"{plain(one.density_by_noise)} HU",
                     plain(one.dice, 2),
                     plain(one.dice_by_noise, 2),
                     f"{plain(one.structural)} ×",
@@ -200,9 +207,10 @@ def _tables(found: Explanation) -> list[Table]:
                 )
                 for one in shown
             ),
-            "Dice coefficient of the structure's mask before and after, and the least that re-noising "
-            "leaves. A direction alters anatomy if the mask changes more than by noise and the output by "
-            "less.",
+            "By how much the structure changes where the change is strong, and the Dice coefficient of its "
+            "mask before and after; each beside the most that re-noising does. A direction alters anatomy "
+            f"if input and density change {CONVICTED:g} times as much as by noise, and the output by no more "
+            "than noise.",
             n_text_columns=2,
         )
     )
