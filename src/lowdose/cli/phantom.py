@@ -71,7 +71,7 @@ def make(
         str, typer.Option(help="Reconstruction window, and behind a colon its cut-off as a share of Nyquist.")
     ] = "hann:1",
     contrast: Annotated[
-        float | None, typer.Option(help="HU that a contrast agent adds to the blood (thorax, abdomen).")
+        float | None, typer.Option(help="HU that a contrast agent adds to the blood (thorax, abdomen, neck).")
     ] = None,
     slices: Annotated[int | None, typer.Option(help="Number of slices.", min=1, max=4096)] = None,
     thickness: Annotated[float | None, typer.Option(help="Slice thickness in mm.", min=0.01)] = None,

@@ -13,6 +13,7 @@ from lowdose.phantoms.layout import Layout
 from lowdose.phantoms.microct_phantom import MICRO_CT
 from lowdose.phantoms.mita import MITA, mita_layout
 from lowdose.phantoms.mouse import mouse
+from lowdose.phantoms.neck import neck
 from lowdose.phantoms.phantom import Phantom
 from lowdose.phantoms.thorax import thorax
 from lowdose.phantoms.twins import twin
@@ -97,6 +98,9 @@ _ENTRIES = (
     Entry("abdomen", "an adult upper abdomen with liver metastases",
           lambda seed, contrast: abdomen(seed, 120.0 if contrast is None else contrast), _CLINICAL,
           _body_grid(64, 2.5, 400.0), varies=True, enhances=True),
+    Entry("neck", "an adult neck with carotid arteries and jugular veins",
+          lambda seed, contrast: neck(seed, 0.0 if contrast is None else contrast), _CLINICAL,
+          _body_grid(64, 2.5, 200.0), varies=True, enhances=True),
 )  # fmt: skip
 
 LAYOUTS: Mapping[str, Layout] = {
