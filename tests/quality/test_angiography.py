@@ -65,13 +65,6 @@ def test_lumen_is_what_gained_half_of_what_was_added_and_bone_is_none():
         measures.lumen(plain, enhanced, 0.0)
 
 
-def test_dice_by_hand():
-    one, other = np.zeros((2, 1, 10), bool)
-    one[0, :6] = other[0, 3:9] = True
-    assert measures.dice(one, other) == pytest.approx(0.5)
-    assert measures.dice(~one & one, ~one & one) == 1.0
-
-
 def test_diameters_of_discs_are_compared_and_missing_ones_counted():
     truth = np.stack([disc(12, 12, 5) | disc(34, 34, 8), disc(12, 12, 5)])
     found = np.stack([disc(12, 12, 4) | disc(34, 34, 9), np.zeros((48, 48), bool)])

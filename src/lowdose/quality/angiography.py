@@ -64,12 +64,6 @@ def lumen(plain: Image, enhanced: Image, added: float) -> Mask:
     return np.asarray(enhanced - plain >= _LUMEN_SHARE * added)
 
 
-def dice(truth: Mask, found: Mask) -> float:
-    """Twice the overlap over the sum of both volumes; 1 where neither has any."""
-    total = int(np.count_nonzero(truth)) + int(np.count_nonzero(found))
-    return 2.0 * int(np.count_nonzero(truth & found)) / total if total else 1.0
-
-
 @dataclass(frozen=True)
 class LumenError:
     """Of the vessels that lie in single slices, weighted alike."""
