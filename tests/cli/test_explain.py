@@ -46,13 +46,26 @@ def test_the_verdict_goes_onto_the_card_of_a_model_of_ones_own(scan, tmp_path):
         bundled_models()["ct-default"], model, ignore=shutil.ignore_patterns("invariances", "*.safetensors")
     )
     words = ("explain", model, scan, "--slices", 1, "--card")
-    assert lowdose(*words, "--out", tmp_path / "out").status == 0
+    outcome = lowdose(*words, "--out", tmp_path / "out")
+    assert outcome.status == 0
+    assert "pixels of 1.5 mm are far from" in outcome.err
     told = json.loads((tmp_path / "out" / "explanation.json").read_text())
     assert load_card(model).ignores == (f"chest: {told['verdict']}",)
     assert told["verdict"] in lowdose("methods", model).out
     refused = lowdose("explain", "ct-default", scan, "--out", tmp_path / "other", "--card")
     assert refused.status == 2
     assert "ct-default is none" in refused.error
+
+
+def test_what_was_learned_of_a_model_goes_along_when_its_folder_is_copied(scan, tmp_path):
+    pytest.importorskip("FrEIA")
+    model = tmp_path / "copied"
+    shutil.copytree(bundled_models()["ct-default"], model)
+    outcome = lowdose("explain", model, scan, "--slices", 1, "--out", tmp_path / "out")
+    assert outcome.status == 0, outcome.err
+    told = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert "flow: there and back" in {gate["name"] for gate in told["gates"]}
+    assert "what was learned does not count: representation: pixels is 1.50 mm" in outcome.err
 
 
 def test_wrong_use_leaves_nothing(scan, tmp_path):

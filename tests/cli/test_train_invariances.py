@@ -39,6 +39,10 @@ def test_from_scans_to_an_explanation_by_what_was_learned(scans, tmp_path):
         "representation: structure missed", "flow: there and back", "flow: normal numbers",
         "samples: consistent", "latents: what they tell", "representation: pixels",
     ]  # fmt: skip
+    failed = [gate["name"] for gate in told["gates"] if not gate["passed"]]
+    assert failed  # after two steps nothing was learned
+    for name in failed:
+        assert f"what was learned does not count: {name} is " in third.err
     other = lowdose("explain", "median", scans[0], "--invariances", learned, "--out", tmp_path / "other")
     assert other.status == 2
     assert "was learned of gaussian, not of median" in other.error

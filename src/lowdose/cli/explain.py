@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lowdose.invariances.sampling import Learned
     from lowdose.io import Case
     from lowdose.provenance import CaseRecord, Run
+    from lowdose.scan import Scan
 
 PAGE, SUMMARY = "report.html", "explanation.json"
 _PARTS = 100
@@ -130,7 +131,8 @@ def _learned(method: str, folder: Path | None) -> Learned | None:
     except InvarianceError as error:
         refuse(str(error))
     digest = None if method in METHOD_SUMMARIES else model_card(model_folder(method)).digest
-    if (card.method, card.method_digest) != (Path(method).name, digest):
+    is_of_it = card.method_digest == digest if digest else card.method == Path(method).name
+    if not is_of_it:
         refuse(f"{folder}: was learned of {card.method}, not of {method}; train it for this method")
     return learned
 
@@ -148,12 +150,20 @@ def _network(method: str) -> DifferentiableMethod | None:
     return differentiable(model_folder(method))
 
 
+def _cautions(method: str, scan: Scan) -> tuple[str, ...]:
+    """What in `scan` a model says it was not trained for."""
+    from lowdose.denoising import METHOD_SUMMARIES, model_folder
+    from lowdose.models.denoiser import model_card
+
+    return () if method in METHOD_SUMMARIES else model_card(model_folder(method)).cautions(scan)
+
+
 def _one_case(
     case: Case, place: Path, method: str, settings: dict[str, Any], thoroughness: Thoroughness,
     learned: Learned | None, network: DifferentiableMethod | None,
 ) -> CaseRecord:  # fmt: skip
     """Explain, tell and write; a case that cannot be explained is a record with one sentence."""
-    from lowdose.cli.terminal import complain, progress, say
+    from lowdose.cli.terminal import complain, progress, say, warn
     from lowdose.denoising import MethodError, make_denoiser
     from lowdose.invariances.explain import explained
     from lowdose.invariances.response import ResponseError
@@ -189,8 +199,16 @@ def _one_case(
         complain(sentence)
         return CaseRecord(case.name, case.source, error=sentence)
     place.mkdir(exist_ok=True)
-    write_report(invariances_report(found, scan.notes), place / PAGE)
+    cautions = _cautions(method, scan)
+    for caution in cautions:
+        warn(f"{case.name}: {caution}")
+    notes = (*scan.notes, *cautions)
+    write_report(invariances_report(found, notes), place / PAGE)
     write_json(place / SUMMARY, explanation_as_json(found))
     say(f"{case.name}: {found.verdict.sentence}")
+    if found.verdict.convicted is not None:  # else the sentence names the control that failed
+        for gate in found.gates:
+            if not gate.passed:
+                say(f"what was learned does not count: {gate.name} is {gate.value}, not {gate.wanted}")
     facts = {"convicted": found.verdict.convicted, "verdict": found.verdict.sentence}
-    return CaseRecord(case.name, case.source, output=str(place.name), notes=scan.notes, facts=facts)
+    return CaseRecord(case.name, case.source, output=str(place.name), notes=notes, facts=facts)

@@ -34,6 +34,32 @@ class Format(StrEnum):
     nifti = "nifti"
 
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A phantom; `lowdose phantom list` names them.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the series and the truth.")]
+Doses = Annotated[
+    list[float] | None,
+    typer.Option(help="Times the scanner's routine dose; repeat for more. 1 unless given."),
+]
+Repeats = Annotated[int, typer.Option(help="Scans at each dose, each with its own noise.", min=1)]
+Seed = Annotated[
+    int,
+    typer.Option(help="Which mouse, thorax, abdomen or neck; and which noise.", min=0, max=2**31 - 1),
+]
+ScannerName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="A known scanner or a YAML file instead of the usual one."),
+]
+Kernel = Annotated[
+    str, typer.Option(help="Reconstruction window, and behind a colon its cut-off as a share of Nyquist.")
+]
+Contrast = Annotated[
+    float | None, typer.Option(help="HU that a contrast agent adds to the blood (thorax, abdomen, neck).")
+]
+Slices = Annotated[int | None, typer.Option(help="Number of slices.", min=1, max=4096)]
+Thickness = Annotated[float | None, typer.Option(help="Slice thickness in mm.", min=0.01)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON summary on standard output.")]
+
+
 @phantom.command("list")
 def list_phantoms(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
@@ -51,32 +77,18 @@ def list_phantoms(
 
 @phantom.command()
 def make(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A phantom; `lowdose phantom list` names them.")
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the series and the truth.")],
-    dose: Annotated[
-        list[float] | None,
-        typer.Option(help="Times the scanner's routine dose; repeat for more. 1 unless given."),
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Scans at each dose, each with its own noise.", min=1)] = 1,
-    seed: Annotated[
-        int, typer.Option(help="Which mouse, thorax or abdomen; and which noise.", min=0, max=2**31 - 1)
-    ] = 1,
-    scanner: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="A known scanner or a YAML file instead of the usual one."),
-    ] = None,
-    kernel: Annotated[
-        str, typer.Option(help="Reconstruction window, and behind a colon its cut-off as a share of Nyquist.")
-    ] = "hann:1",
-    contrast: Annotated[
-        float | None, typer.Option(help="HU that a contrast agent adds to the blood (thorax, abdomen, neck).")
-    ] = None,
-    slices: Annotated[int | None, typer.Option(help="Number of slices.", min=1, max=4096)] = None,
-    thickness: Annotated[float | None, typer.Option(help="Slice thickness in mm.", min=0.01)] = None,
+    name: Name,
+    out: Out,
+    dose: Doses = None,
+    repeats: Repeats = 1,
+    seed: Seed = 1,
+    scanner: ScannerName = None,
+    kernel: Kernel = "hann:1",
+    contrast: Contrast = None,
+    slices: Slices = None,
+    thickness: Thickness = None,
     format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.dicom,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Scan a digital phantom at any dose: exact line integrals, counted photons, filtered back projection.
 
@@ -119,18 +131,10 @@ def make(
     except OutputError as error:
         give_up(str(error))
     options = {
-        "name": name,
-        "out": out,
-        "dose": doses,
-        "repeats": repeats,
-        "seed": seed,
-        "scanner": scanner,
-        "kernel": protocol.kernel_name,
-        "contrast": contrast,
-        "slices": protocol.grid.shape[0],
-        "thickness": protocol.grid.spacing[0],
-        "format": format_.value,
-    }
+        "name": name, "out": out, "dose": doses, "repeats": repeats, "seed": seed, "scanner": scanner,
+        "kernel": protocol.kernel_name, "contrast": contrast, "slices": protocol.grid.shape[0],
+        "thickness": protocol.grid.spacing[0], "format": format_.value,
+    }  # fmt: skip
     run = Run("phantom make", options, records, started)
     run.write(out / "run.json")
     say(f"{made.title}: {len(records)} series, truth and labels in {out}")

@@ -50,44 +50,52 @@ class ByHand:
     """First and last slice of modules, counted from 0."""
 
 
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="catphan504, catphan600, acr464, mita, mita-uniform or water; any for others.",
+    ),
+]
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[ARM=]INPUT...",
+        help="DICOM folder, zip or NIfTI: first the scan itself, then others of it, denoised ones say.",
+    ),
+]
+Out = Annotated[
+    Path, typer.Option(help="New folder for measures.csv, summary.json and report.html.", metavar="DIR")
+]
+Reference = Annotated[
+    str | None, typer.Option(metavar="ARM", help="The arm at full dose, shown as the reference.")
+]
+Control = Annotated[
+    bool,
+    typer.Option(help="Beside every arm with less noise, the first one blurred until it has as little."),
+]
+Centre = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="COLUMN ROW", help="The phantom's axis in pixels, counted from 0."),
+]
+Angle = Annotated[float | None, typer.Option(metavar="DEGREES", help="By how much it is turned clockwise.")]
+Slices = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[MODULE=]FIRST-LAST", help="Slices of a module, counted from 1; repeat for others."
+    ),
+]
+
+
 def measure(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="catphan504, catphan600, acr464, mita, mita-uniform or water; any for others.",
-        ),
-    ],
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[ARM=]INPUT...",
-            help="DICOM folder, zip or NIfTI: first the scan itself, then others of it, denoised ones say.",
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option(help="New folder for measures.csv, summary.json and report.html.", metavar="DIR")
-    ],
-    reference: Annotated[
-        str | None, typer.Option(metavar="ARM", help="The arm at full dose, shown as the reference.")
-    ] = None,
-    control: Annotated[
-        bool,
-        typer.Option(help="Beside every arm with less noise, the first one blurred until it has as little."),
-    ] = True,
-    centre: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="COLUMN ROW", help="The phantom's axis in pixels, counted from 0."),
-    ] = None,
-    angle: Annotated[
-        float | None, typer.Option(metavar="DEGREES", help="By how much it is turned clockwise.")
-    ] = None,
-    slices: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[MODULE=]FIRST-LAST", help="Slices of a module, counted from 1; repeat for others."
-        ),
-    ] = None,
+    name: Name,
+    inputs: Inputs,
+    out: Out,
+    reference: Reference = None,
+    control: Control = True,
+    centre: Centre = None,
+    angle: Angle = None,
+    slices: Slices = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary on standard output.")] = False,
 ) -> None:
     """Measure noise, texture, resolution, HU and uniformity of a phantom, and write a report.

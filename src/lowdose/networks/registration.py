@@ -39,9 +39,8 @@ class RegistrationNetwork(nn.Module):
             *(_Block(2 * deepest) for _ in range(n_bottleneck)),
             nn.Conv2d(2 * deepest, deepest, 1),
         )
-        outs = widths[::-1]
         self.ups = nn.ModuleList(
-            _convolution(below + n_out, n_out) for below, n_out in zip([deepest, *outs], outs, strict=False)
+            _convolution(below + n_out, n_out) for below, n_out in pairwise([deepest, *widths[::-1]])
         )
         self.refine = nn.Sequential(_Block(width), nn.Conv2d(width, width, 1), nn.LeakyReLU(_SLOPE))
         self.last = nn.Conv2d(width, 2, 3, padding=1)

@@ -16,7 +16,7 @@ from lowdose.phantoms.vessel_disease import with_disease
 from lowdose.physics.contrast_agent import TRANSITS, Injection, enhancement
 from lowdose.physics.geometry import VolumeGrid
 from lowdose.physics.scanners import SCANNERS
-from lowdose.scan import Scan
+from lowdose.scan import Scan, Slice
 
 ARTERIES = (
     "aorta", "arteries", "carotid arteries", "vertebral arteries", "lung arteries", "lung vessels",
@@ -119,7 +119,7 @@ def _arteries(scanner: PhantomScanner) -> Scan:
         if name in ARTERIES or name == "false lumen"
     ]
 
-    def read(z: int):  # type: ignore[no-untyped-def]
+    def read(z: int) -> Slice:
         slice_ = labels.read(z)
         return slice_._replace(hu=np.isin(slice_.hu, wanted).astype(np.float32))
 
